@@ -1,0 +1,98 @@
+"""How a field is declared: bounds, unit, group and one line of help, read by form, CLI, validation and record alike."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+Group = Literal["data", "encoder", "objective", "penalty", "training", "evaluation", "seeds"]
+Condition = dict[str, tuple[str | int | float | bool, ...]]
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    group: Group,
+    title: str = "",
+    unit: str = "",
+    log: bool = False,
+    when: Condition | None = None,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> Any:
+    """A config field.
+
+    `group` is the heading it stands under, `log` asks for a logarithmic axis, and `when` names the values of other
+    fields under which it has any effect (outside them forms hide it and the run's identity ignores it).
+    """
+    extra = {"group": group, "unit": unit, "log": log, "when": when or {}}
+    return Field(default, title=title or None, description=help, ge=ge, gt=gt, le=le, lt=lt, json_schema_extra=extra)
+
+
+def trait(field: FieldInfo, name: str) -> Any:
+    """One of the traits `setting` stored beside a field: group, unit, log or when."""
+    extra = field.json_schema_extra
+    return extra.get(name) if isinstance(extra, dict) else None
+
+
+class ExperimentConfig(BaseModel):
+    """Base of every experiment's config: one run, complete and immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    strength: float = setting(0.0, "Strength of the regularizer; 0 is the baseline.", group="penalty", ge=0, le=1e4, log=True)
+    model_seed: int = setting(0, "Seed of initialisation, batch order and views.", group="seeds", ge=0, le=2**31 - 1)
+    data_seed: int = setting(0, "Seed of the data: generation, split and evaluation rows.", group="seeds", ge=0, le=2**31 - 1)
+
+    def applies(self, name: str) -> bool:
+        """Whether the field has any effect under the values of the others."""
+        condition: Condition = trait(type(self).model_fields[name], "when") or {}
+        return all(self.applies(other) and getattr(self, other) in allowed for other, allowed in condition.items())
+
+    def effective(self) -> dict[str, Any]:
+        """The fields that have an effect, as JSON values: what identifies a run."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if self.applies(name)}
+
+    def digest(self, *extra: str) -> str:
+        """16 hex digits of SHA-256 over the effective fields and `extra`: equal exactly when the runs are."""
+        text = json.dumps([self.effective(), *extra], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def replaced(self, **changes: Any) -> Self:
+        """A copy with some fields changed, validated again."""
+        return type(self).model_validate({**self.model_dump(), **changes})
+
+    @property
+    def steps_field(self) -> str:
+        """Name of the field that counts training steps."""
+        return "steps"
+
+    @property
+    def num_steps(self) -> int:
+        """Training steps of this run."""
+        return int(getattr(self, self.steps_field))
+
+    @classmethod
+    def numeric_fields(cls) -> tuple[str, ...]:
+        """Names of the int and float fields, seeds and strength left out: the possible second axes."""
+        skipped = {"strength", "model_seed", "data_seed"}
+        return tuple(n for n, f in cls.model_fields.items() if f.annotation in (int, float) and n not in skipped)
+
+
+def explain(error: ValidationError) -> Iterator[str]:
+    """One sentence a problem: the field, the value given and what is allowed."""
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if not where:
+            yield message
+        elif problem["type"] == "extra_forbidden":
+            yield f"{where} is not a field of this config."
+        else:
+            yield f"{where} = {problem['input']!r}: {message}."

@@ -1,0 +1,1 @@
+"""Measurements on representations, weights and gradients: pure functions of torch tensors."""

@@ -1,0 +1,217 @@
+"""Penalties on weight matrices and how their strength is spread over layers: pure functions of tensors.
+
+Every penalty maps `(..., d_out, d_in) -> (...)`, so a stacked batch of runs and a single layer use the same code,
+under `vmap` and `grad` too. G is the SMALLER Gram matrix of W: W Wᵀ if d_out ≤ d_in, else Wᵀ W (ours; the orientation
+of the paper is not known to us). On the larger side ‖WᵀW − I‖_F cannot fall below √|d_out − d_in|, and in the
+unsquared norm that floor silently shrinks the gradient.
+
+A matrix with a non-finite entry has a penalty that is not finite, raises nothing and leaves the other matrices of the
+batch untouched.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SCHEDULES = ("uniform", "last", "first", "linear")
+
+
+class _GramResidual(torch.autograd.Function):
+    """E = G − I with the closed-form gradient (Ē + Ēᵀ) W, or W (Ē + Ēᵀ) on the other side.
+
+    One product backward where autograd needs two (it does not know that G is symmetric). With Ē = 2E this is the
+    textbook 4 W (WᵀW − I) of the squared norm. The backward pass is itself differentiable.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(weight: Tensor) -> Tensor:
+        wide = weight.shape[-2] <= weight.shape[-1]
+        gram = weight @ weight.mT if wide else weight.mT @ weight
+        return gram - torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (weight,) = ctx.saved_tensors
+        symmetric = grad_outputs[0] + grad_outputs[0].mT
+        gradient: Tensor = symmetric @ weight if weight.shape[-2] <= weight.shape[-1] else weight @ symmetric
+        return gradient
+
+
+def gram_residual(weight: Tensor) -> Tensor:
+    """G − I for the smaller Gram matrix G of W.
+
+    Args: weight (..., d_out, d_in).
+    Returns: (..., m, m) with m = min(d_out, d_in); zero exactly where W has orthonormal rows (or columns).
+    Source: Bansal, Chen & Wang 2018; the choice of side is ours.
+    """
+    residual: Tensor = _GramResidual.apply(weight)  # type: ignore[no-untyped-call]
+    return residual
+
+
+def _finite_or_zero(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The matrix with every non-finite batch element zeroed, (...) mask of finite elements: LAPACK raises on NaN."""
+    finite = torch.isfinite(matrix).all(-1).all(-1)
+    return torch.where(finite[..., None, None], matrix, torch.zeros_like(matrix)), finite
+
+
+def _nan_where_not(finite: Tensor, value: Tensor) -> Tensor:
+    return torch.where(finite, value, torch.full_like(value, torch.nan))
+
+
+def werank_penalty(weight: Tensor) -> Tensor:
+    """‖G − I‖_F, not squared: the WERank term.
+
+    The gradient is 2 W (WᵀW − I)/‖G − I‖_F, and 0 at G = I, where the norm has a kink.
+    Args: weight (..., d_out, d_in).
+    Returns: (...), in [0, ∞); √m at W = 0.
+    Source: Saheb Pasand et al. 2024 (WERank); the smaller side is ours.
+    """
+    norm: Tensor = torch.linalg.matrix_norm(gram_residual(weight))
+    return norm
+
+
+def soft_orthogonality_penalty(weight: Tensor) -> Tensor:
+    """‖G − I‖_F² (SO), gradient 4 W (WᵀW − I).
+
+    Gradient flow of α · SO moves each singular value by ds/dt = −4 α s (s² − 1): s = 1 attracts, s = 0 repels.
+    Args: weight (..., d_out, d_in).
+    Returns: (...), in [0, ∞); m at W = 0.
+    Source: Bansal, Chen & Wang 2018 (there on WᵀW; the smaller side is ours).
+    """
+    return gram_residual(weight).square().sum((-2, -1))
+
+
+def double_soft_orthogonality_penalty(weight: Tensor) -> Tensor:
+    """‖WᵀW − I‖_F² + ‖WWᵀ − I‖_F² (DSO) = 2 ‖G − I‖_F² + |d_out − d_in|.
+
+    The larger Gram matrix has the eigenvalues of the smaller one and |d_out − d_in| zeros, each of which adds 1.
+    Args: weight (..., d_out, d_in).
+    Returns: (...), in [|d_out − d_in|, ∞).
+    Source: Bansal, Chen & Wang 2018.
+    """
+    floor = abs(weight.shape[-2] - weight.shape[-1])
+    return 2 * soft_orthogonality_penalty(weight) + floor
+
+
+def mutual_coherence_penalty(weight: Tensor) -> Tensor:
+    """max_ij |G − I|_ij (MC); at a tie the subgradient is shared equally, at G = I it is 0.
+
+    Args: weight (..., d_out, d_in).
+    Returns: (...), in [0, ∞).
+    Source: Bansal, Chen & Wang 2018.
+    """
+    return gram_residual(weight).abs().amax((-2, -1))
+
+
+def srip_penalty(weight: Tensor) -> Tensor:
+    """‖G − I‖₂ = max_i |λ_i(G) − 1|, the spectral norm (SRIP); its subgradient at G = I is 0.
+
+    Exact by eigenvalues, where the paper runs two steps of power iteration.
+    Args: weight (..., d_out, d_in).
+    Returns: (...), in [0, ∞); NaN for a non-finite matrix.
+    Source: Bansal, Chen & Wang 2018.
+    """
+    residual, finite = _finite_or_zero(gram_residual(weight))
+    return _nan_where_not(finite, torch.linalg.eigvalsh(residual).abs().amax(-1))
+
+
+def spectral_norm_penalty(weight: Tensor) -> Tensor:
+    """σ_max(W)²/2, gradient σ₁ u₁ v₁ᵀ (a subgradient when the largest singular value is not unique).
+
+    Args: weight (..., d_out, d_in).
+    Returns: (...), in [0, ∞); NaN for a non-finite matrix.
+    Source: Yoshida & Miyato 2017.
+    """
+    residual, finite = _finite_or_zero(gram_residual(weight))
+    largest = (torch.linalg.eigvalsh(residual)[..., -1] + 1).clamp_min(0)  # σ₁² = λ_max(G − I) + 1
+    return _nan_where_not(finite, largest / 2)
+
+
+def nuclear_norm_penalty(weight: Tensor) -> Tensor:
+    """Σ σ_i(W), gradient U Vᵀ; at zero singular values one of the subgradients, with spectral norm at most 1.
+
+    Args: weight (..., d_out, d_in).
+    Returns: (...), in [0, ∞); NaN for a non-finite matrix.
+    Source: Fazel 2002 (the convex envelope of rank).
+    """
+    finite_weight, finite = _finite_or_zero(weight)
+    return _nan_where_not(finite, torch.linalg.svdvals(finite_weight).sum(-1))
+
+
+def weight_decay_penalty(weight: Tensor) -> Tensor:
+    """‖W‖_F²/2: with the half, strength λ adds exactly λ W to the gradient (coupled L2).
+
+    Args: weight (..., d_out, d_in).
+    Returns: (...), in [0, ∞).
+    """
+    return weight.square().sum((-2, -1)) / 2
+
+
+PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "werank": werank_penalty,
+    "soft_orthogonality": soft_orthogonality_penalty,
+    "double_soft_orthogonality": double_soft_orthogonality_penalty,
+    "mutual_coherence": mutual_coherence_penalty,
+    "srip": srip_penalty,
+    "spectral_norm": spectral_norm_penalty,
+    "nuclear_norm": nuclear_norm_penalty,
+    "weight_decay": weight_decay_penalty,
+}
+
+
+def weight_matrix(weight: Tensor) -> Tensor:
+    """One layer's weight as a matrix: (d_out, d_in) as it is, (c_out, c_in, k, ...) as (c_out, c_in·k·…).
+
+    Takes ONE run's weight: three axes are a 1-d convolution here, never a stack of matrices (use it inside `vmap`).
+    Raises: ValueError for fewer than two axes: biases, norms and PReLU slopes are never penalised.
+    """
+    if weight.ndim < 2:
+        raise ValueError(f"weight has {weight.ndim} axes; a penalty needs a matrix or a convolution kernel.")
+    return weight.flatten(1)
+
+
+def layer_weights(schedule: str | Sequence[float], num_layers: int) -> tuple[float, ...]:
+    """w_l of α_l = α · w_l: how a strength is spread over layers l = 1..L (first = closest to the input).
+
+    `uniform` 1; `last` 1 on layer L only; `first` 1 on layer 1 only; `linear` l/L; or the weights themselves.
+    Returns: (L,) floats.
+    Raises: ValueError for an unknown schedule or a list whose length is not num_layers.
+    """
+    if not isinstance(schedule, str):
+        if len(schedule) != num_layers:
+            raise ValueError(f"layer weights has {len(schedule)} values; give one for each of the {num_layers} layers.")
+        return tuple(float(weight) for weight in schedule)
+    layers = range(1, num_layers + 1)
+    match schedule:
+        case "uniform":
+            return tuple(1.0 for _ in layers)
+        case "last":
+            return tuple(float(layer == num_layers) for layer in layers)
+        case "first":
+            return tuple(float(layer == 1) for layer in layers)
+        case "linear":
+            return tuple(layer / num_layers for layer in layers)
+    raise ValueError(f"layer schedule {schedule!r} is unknown; choose one of {', '.join(SCHEDULES)} or a list.")
+
+
+def total_penalty(weights: Sequence[Tensor], penalty: str, layer_weights: Sequence[float]) -> Tensor:
+    """Σ_l w_l · penalty(W_l); the caller multiplies by the strength. Layers of weight 0 are not computed.
+
+    Args: weights, L matrices (..., d_out, d_in), convolutions through `weight_matrix`; penalty, a key of `PENALTIES`.
+    Returns: (...); zero where there is nothing to penalise.
+    Raises: ValueError for an unknown penalty, no layer, or a number of weights other than L.
+    """
+    if penalty not in PENALTIES:
+        raise ValueError(f"penalty {penalty!r} is unknown; choose one of {', '.join(PENALTIES)}.")
+    if not weights or len(weights) != len(layer_weights):
+        raise ValueError(f"layer weights has {len(layer_weights)} values for {len(weights)} layers; give one a layer.")
+    terms = [w * PENALTIES[penalty](weight) for weight, w in zip(weights, layer_weights, strict=True) if w]
+    return torch.stack(terms).sum(0) if terms else weights[0].new_zeros(weights[0].shape[:-2])

@@ -1,0 +1,167 @@
+"""From a sweep to runs to batches: config x strengths x second axis x seeds, grouped by what can train as one model."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+
+from werank_core.config import ExperimentConfig
+from werank_core.experiments import EXPERIMENTS, Experiment, code_version, experiment
+
+MAX_RUNS = 5_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One grid point with one seed; `id` is a hash of what decides its numbers."""
+
+    experiment: str
+    config: ExperimentConfig
+
+    @cached_property
+    def id(self) -> str:
+        """Identity from experiment, effective config (seeds included) and code version."""
+        return self.config.digest(self.experiment, code_version())
+
+    @property
+    def seed(self) -> int:
+        """The seed that pairs this run with the others of its sweep."""
+        return self.config.model_seed
+
+
+@dataclass(frozen=True)
+class RunBatch:
+    """Runs of equal static shape, trained together as one stacked model; leading axis R = their order here."""
+
+    experiment: str
+    runs: tuple[Run, ...]
+
+    @property
+    def config(self) -> Any:
+        """The first run's config: valid for every field that a batch shares."""
+        return self.runs[0].config
+
+    @property
+    def configs(self) -> tuple[Any, ...]:
+        """All configs, in the order of the run axis."""
+        return tuple(run.config for run in self.runs)
+
+    def column(self, field: str) -> list[Any]:
+        """The values of one field along the run axis."""
+        return [getattr(config, field) for config in self.configs]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+
+class SweepSpec(BaseModel):
+    """What a person asks for: one config, strengths, an optional second axis, a number of seeds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: str
+    config: SerializeAsAny[ExperimentConfig]
+    strengths: tuple[float, ...] = Field(min_length=1, description="Strengths; 0 is always added.")
+    second_axis: str | None = Field(None, description="A numeric field that forms the second axis.")
+    second_values: tuple[float, ...] = Field((), description="Its values.")
+    seeds: int = Field(5, ge=1, le=200, description="Number of seeds.")
+    first_seed: int = Field(0, ge=0, le=10**6, description="First seed.")
+    vary_data: bool = Field(True, description="Each seed also draws or splits its data anew.")
+    name: str = Field("", max_length=120, description="Name in lists; empty: made from what differs.")
+
+    @field_validator("experiment")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in EXPERIMENTS:
+            raise ValueError(f"unknown experiment; known are {', '.join(EXPERIMENTS)}")
+        return name
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _typed(cls, value: Any, info: ValidationInfo) -> Any:
+        if "experiment" not in info.data:
+            raise ValueError("needs a known experiment first")
+        wanted = experiment(info.data["experiment"]).config_class
+        return value if isinstance(value, wanted) else wanted.model_validate(value)
+
+    @field_validator("strengths")
+    @classmethod
+    def _with_baseline(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not math.isfinite(s) or s < 0 for s in strengths):
+            raise ValueError("every strength must be finite and not negative")
+        return tuple(sorted({0.0, *strengths}))
+
+    @model_validator(mode="after")
+    def _grid_is_sound(self) -> Self:
+        if (self.second_axis is None) != (not self.second_values):
+            raise ValueError("second_axis and second_values belong together: give both or neither.")
+        allowed = type(self.config).numeric_fields()
+        if self.second_axis is not None and self.second_axis not in allowed:
+            raise ValueError(f"second_axis = {self.second_axis!r} is not one of {', '.join(allowed)}.")
+        if len(set(self.second_values)) != len(self.second_values):
+            raise ValueError("second_values has a value twice.")
+        if self.num_runs > MAX_RUNS:
+            raise ValueError(f"the sweep has {self.num_runs:,} runs; at most {MAX_RUNS:,} are allowed.")
+        list(self._grid_configs())
+        return self
+
+    @property
+    def num_runs(self) -> int:
+        """Runs the grid has, before what is already trained is left out."""
+        return len(self.strengths) * max(1, len(self.second_values)) * self.seeds
+
+    def _grid_configs(self) -> Iterator[ExperimentConfig]:
+        for second in self.second_values or (None,):
+            base = {} if second is None or self.second_axis is None else {self.second_axis: self._cast(second)}
+            for strength in self.strengths:
+                yield self.config.replaced(strength=strength, **base)
+
+    def _cast(self, value: float) -> float | int:
+        assert self.second_axis is not None
+        whole = type(self.config).model_fields[self.second_axis].annotation is int
+        if whole and value != int(value):
+            raise ValueError(f"{self.second_axis} = {value} must be a whole number.")
+        return int(value) if whole else value
+
+    def runs(self) -> tuple[Run, ...]:
+        """Every run of the grid, seed by seed, so that whole comparisons finish first."""
+        grid = list(self._grid_configs())
+        return tuple(
+            Run(self.experiment, config.model_copy(update=self._seeds(seed)))
+            for seed in range(self.first_seed, self.first_seed + self.seeds)
+            for config in grid
+        )
+
+    def _seeds(self, seed: int) -> dict[str, int]:
+        return {"model_seed": seed, "data_seed": seed if self.vary_data else self.config.data_seed}
+
+
+def batches(runs: Iterable[Run], max_batch: int | None = None) -> list[RunBatch]:
+    """Runs grouped by equal static shape, in order, at most `max_batch` (default: the experiment's) together."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[_static_key(run)].append(run)
+    return [
+        RunBatch(group[0].experiment, tuple(group[start : start + limit]))
+        for group in groups.values()
+        for limit in [max_batch or experiment(group[0].experiment).max_batch]
+        for start in range(0, len(group), limit)
+    ]
+
+
+def _static_key(run: Run) -> str:
+    stackable = experiment(run.experiment).stackable
+    static = {name: value for name, value in run.config.effective().items() if name not in stackable}
+    return json.dumps([run.experiment, static], sort_keys=True)
+
+
+def shape_key(spec_experiment: Experiment, config: ExperimentConfig) -> str:
+    """What decides the cost of one run-step: experiment and static fields without the number of steps."""
+    dropped = spec_experiment.stackable | {config.steps_field, "records"}
+    static = {name: value for name, value in config.effective().items() if name not in dropped}
+    return json.dumps([spec_experiment.name, static], sort_keys=True)

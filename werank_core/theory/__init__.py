@@ -1,0 +1,1 @@
+"""Closed forms the measurements are held against: numpy only, so a figure can draw them without torch."""

@@ -1,0 +1,90 @@
+"""What a trainer tells the world: metrics and arrays per run and step, copied off the device once a call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ArrayKey = tuple[str, int]
+"""Name of a stored array and its layer, counted from 1; layer 0 where there is none."""
+
+
+class Sink(Protocol):
+    """Where records end up; axis 0 of every array is the run axis of the batch."""
+
+    def write(self, step: int, values: Mapping[str, np.ndarray], arrays: Mapping[ArrayKey, np.ndarray]) -> None:
+        """Keep metrics `(R,)` or per layer `(R, L)`, and float32 arrays `(R, ...)`, of one step; a step again replaces it."""
+
+    def should_stop(self) -> bool:
+        """True once somebody asked for the end: a cancel or a termination signal."""
+
+
+@dataclass
+class MemorySink:
+    """Keeps everything in lists: for tests, benches and notebooks."""
+
+    steps: list[int] = field(default_factory=list)
+    values: list[dict[str, np.ndarray]] = field(default_factory=list)
+    arrays: dict[int, dict[ArrayKey, np.ndarray]] = field(default_factory=dict)
+    stop_at: int | None = None
+
+    def write(self, step: int, values: Mapping[str, np.ndarray], arrays: Mapping[ArrayKey, np.ndarray]) -> None:
+        """Append one record."""
+        self.steps.append(step)
+        self.values.append(dict(values))
+        if arrays:
+            self.arrays[step] = dict(arrays)
+
+    def should_stop(self) -> bool:
+        """True once `stop_at` has been recorded."""
+        return self.stop_at is not None and bool(self.steps) and self.steps[-1] >= self.stop_at
+
+    def last(self, name: str) -> np.ndarray:
+        """The newest value of a metric."""
+        return next(record[name] for record in reversed(self.values) if name in record)
+
+
+class Recorder:
+    """Turns device tensors into NumPy arrays and hands them to a sink."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def record(
+        self, step: int, values: Mapping[str, Tensor], arrays: Mapping[ArrayKey, Tensor] | None = None
+    ) -> None:
+        """Keep the metrics (and arrays) of one step.
+
+        Args:
+            step: optimizer steps taken so far; 0 is the untrained model.
+            values: `name` or `split/name` -> `(R,)`, or `(R, L)` for one value a layer.
+            arrays: `(name, layer)` -> `(R, ...)`: spectra, pictures of the representations.
+        """
+        columns = [value.detach().reshape(len(value), -1).double() for value in values.values()]
+        table = torch.cat(columns, dim=1).cpu().numpy() if columns else np.zeros((0, 0))
+        stops = np.cumsum([column.shape[1] for column in columns])
+        parts = np.split(table, stops[:-1], axis=1) if columns else []
+        plain = {
+            name: part if value.ndim > 1 else part[:, 0]
+            for (name, value), part in zip(values.items(), parts, strict=True)
+        }
+        copied = {key: array.detach().float().cpu().numpy() for key, array in (arrays or {}).items()}
+        self._sink.write(step, plain, copied)
+
+    def should_stop(self) -> bool:
+        """True once the trainer should save a checkpoint and return."""
+        return self._sink.should_stop()
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a batch is trained and what it may keep on disk."""
+
+    device: str = "cpu"
+    data_folder: Path = Path("data")
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 20.0

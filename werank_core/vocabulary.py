@@ -1,0 +1,143 @@
+"""The words of the product: run states, and what every recorded metric is called, measured in and defined by."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    """Where a run is; only `FINISHED` runs enter a mean without a remark."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+    CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """True while a worker holds the run or will."""
+        return self in (RunState.QUEUED, RunState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One quantity as axes, tooltips and tables name it.
+
+    `span` is the closed range of possible values, None where a side is open.
+    """
+
+    name: str
+    label: str
+    formula: str
+    source: str
+    unit: str = ""
+    span: tuple[float | None, float | None] = (None, None)
+    log: bool = False
+    per_layer: bool = False
+
+    @property
+    def axis_title(self) -> str:
+        """Label with its unit, as an axis shows it."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def tooltip(self) -> str:
+        """Definition and source in one line."""
+        return f"{self.label}: {self.formula}. {self.source}"
+
+
+ROY = "Roy & Vetterli 2007"
+PAPYAN = "Papyan, Han & Donoho 2020"
+OURS = "convention of this project"
+_RANK = (1.0, None)
+_SHARE = (0.0, 1.0)
+_SIZE = (0.0, None)
+
+_METRICS = (
+    # what training minimises
+    Metric("loss", "training loss", "objective + Σ αₗ · penalty(Wₗ) + weight decay", OURS),
+    Metric("objective", "objective", "loss without penalties", OURS),
+    Metric("penalty", "penalty", "Σ wₗ · penalty(Wₗ), before the strength", OURS, span=_SIZE),
+    Metric("gradient_norm", "gradient norm", "‖∇L‖ over all weights", OURS, span=_SIZE, log=True),
+    # rank of the representations
+    Metric("effective_rank", "effective rank", "exp(−Σ pᵢ log pᵢ), p = s/Σs, of the representations", ROY, span=_RANK),
+    Metric("rankme", "RankMe", "exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs + 1e-7, uncentred", "Garrido et al. 2023", span=_RANK),
+    Metric(
+        "covariance_effective_rank",
+        "covariance effective rank",
+        "exp(−Σ pᵢ log pᵢ), p = s²/Σs², centred representations",
+        ROY + ", on the covariance spectrum",
+        span=_RANK,
+    ),
+    Metric("participation_ratio", "participation ratio", "(Σs²)²/Σs⁴, centred", "Gao et al. 2017", span=_RANK),
+    Metric("stable_rank", "stable rank", "Σs²/s₁²", "Rudelson & Vershynin 2007", span=_RANK),
+    Metric("numerical_rank", "numerical rank", "#{sᵢ > 0.01 · s₁}", OURS + " (tolerance)", span=_SIZE),
+    Metric("alpha_req", "α-ReQ", "−slope of log sⱼ² on log j, weights 1/j", "Agrawal et al. 2022"),
+    Metric(
+        "embedding_effective_rank",
+        "effective rank of the embeddings",
+        "exp(−Σ pᵢ log pᵢ), p = s/Σs, of the head's output",
+        ROY,
+        span=_RANK,
+    ),
+    Metric("embedding_rankme", "RankMe of the embeddings", "as RankMe, of the head's output", "Garrido et al. 2023", span=_RANK),
+    # collapse
+    Metric(
+        "total_cluster_variation",
+        "total cluster variation",
+        "TCV = (1/N) Σₖ Σ_{i∈k} ‖zᵢ − mₖ‖²",
+        "Zangrando et al. 2024; normalisation is ours",
+        span=_SIZE,
+    ),
+    Metric(
+        "relative_tcv",
+        "relative TCV",
+        "TCV / ((1/N) Σ ‖zᵢ − m‖²): 0 is collapsed onto class means, 1 is no class structure",
+        "normalisation is ours",
+        span=_SHARE,
+    ),
+    Metric("nc1", "NC1", "tr(S_W pinv(S_B))/K", PAPYAN, span=_SIZE, log=True),
+    Metric("nc1_quotient", "NC1 quotient", "tr S_W / tr S_B", "Tirer et al. 2023", span=_SIZE, log=True),
+    Metric("cdnv", "CDNV", "mean over class pairs of (v_a + v_b)/(2‖m_a − m_b‖²)", "Galanti et al. 2021", span=_SIZE, log=True),
+    Metric("nc2_equinorm", "NC2 equinorm", "std/mean of the centred class-mean norms", PAPYAN, span=_SIZE),
+    Metric("nc2_equiangular", "NC2 equiangular", "mean |cos + 1/(K−1)| over pairs of class means", PAPYAN, span=_SIZE),
+    Metric("nc3_self_duality", "NC3 self-duality", "‖W/‖W‖ − M/‖M‖‖_F, M the centred class means", PAPYAN, span=(0.0, 2.0)),
+    Metric("nc4_agreement", "NC4 agreement", "share of samples where classifier and nearest class mean agree", PAPYAN, span=_SHARE),
+    # accuracy
+    Metric("accuracy", "accuracy", "share of correct predictions on held-out samples", "linear probe or the network's own classifier", span=_SHARE),
+    Metric("macro_f1", "macro-F1", "mean over classes of the F1 score", "", span=_SHARE),
+    Metric("untrained_accuracy", "accuracy before training", "the same probe on the untrained encoder", OURS, span=_SHARE),
+    # weights and response
+    Metric("weight_effective_rank", "effective rank of the weights", "exp(−Σ pᵢ log pᵢ), p = σ/Σσ of Wₗ", ROY, span=_RANK, per_layer=True),
+    Metric("weight_stable_rank", "stable rank of the weights", "‖W‖_F²/σ₁²", "Rudelson & Vershynin 2007", span=_RANK, per_layer=True),
+    Metric("weight_numerical_rank", "numerical rank of the weights", "#{σᵢ > 0.01 · σ₁}", OURS + " (tolerance)", span=_SIZE, per_layer=True),
+    Metric("layer_alignment", "layer alignment", "mean diagonal of |Vₗ₊₁ᵀ Uₗ|", "Jing et al. 2022; the mean is ours", span=_SHARE, per_layer=True),
+    Metric("product_of_spectral_norms", "product of spectral norms", "Πₗ σ₁(Wₗ)", "Bartlett et al. 2017", span=_SIZE, log=True),
+    Metric("response_sensitivity", "response sensitivity", "mean ‖f(x+e) − f(x)‖/‖e‖", OURS, span=_SIZE),
+    Metric("edge_sensitivity", "edge sensitivity", "mean ‖f(X, A') − f(X, A)‖ over a 10% edge drop, relative to ‖f‖", OURS, span=_SIZE),
+    Metric("dirichlet_energy", "Dirichlet energy", "½ Σ_{ij} ‖zᵢ/√(1+dᵢ) − zⱼ/√(1+dⱼ)‖² / N", "Cai & Wang 2020", span=_SIZE, log=True),
+    Metric("penalty_cost", "cost of the penalty", "step time with the penalty over step time without", OURS, span=_SIZE),
+    Metric("step_seconds", "time per step", "seconds per run and step", OURS, unit="s", span=_SIZE),
+    # neural rank collapse
+    Metric("layer_tcv", "relative TCV of the layer's input", "TCV / total variation of the input of layer l", "normalisation is ours", span=_SHARE, per_layer=True),
+    Metric("layer_absolute_tcv", "TCV of the layer's input", "(1/N) Σ ‖zᵢ − m‖² within classes", "Zangrando et al. 2024", span=_SIZE, log=True, per_layer=True),
+    Metric("distance_to_rank", "distance to rank K", "√(Σ_{j>K} σⱼ²)", "Eckart & Young 1936", span=_SIZE, log=True, per_layer=True),
+    Metric("certificate_bound", "certificate", "(‖gₗ‖_F + ‖rₗ‖_F)/λ", "Zangrando et al. 2024, made exact: ours", span=_SIZE, log=True, per_layer=True),
+    Metric("tcv_bound", "TCV bound", "(RMS‖dᵢ‖·√TCVₗ + ‖rₗ‖_F)/λ", "Zangrando et al. 2024, made exact: ours", span=_SIZE, log=True, per_layer=True),
+    Metric("residual_norm", "stationarity residual", "‖λWₗ + ∇L₀‖_F", "Zangrando et al. 2024", span=_SIZE, log=True, per_layer=True),
+    Metric("eigenvalue_cosine", "eigenvalue-equation cosine", "cos(Wₗ, −∇L₀)", "Zangrando et al. 2024", span=(-1.0, 1.0), per_layer=True),
+    Metric("eigenvalue_ratio", "eigenvalue-equation ratio", "⟨Wₗ, −∇L₀⟩/‖Wₗ‖²: λ at a stationary point", "Zangrando et al. 2024", per_layer=True),
+    Metric("gradient_rank", "rank of a batch gradient", "#{σᵢ > 1e-6 · σ₁} of ∇L on one batch", OURS + " (tolerance)", span=_SIZE, per_layer=True),
+    Metric("gradient_alignment", "gradient alignment", "cos between the gradients of two batches", OURS, span=(-1.0, 1.0), per_layer=True),
+    Metric("truncated_accuracy", "accuracy after truncation", "test accuracy with every layer cut to its numerical rank", OURS, span=_SHARE),
+    Metric("kept_parameters", "kept parameters", "Σ min(r(d_out+d_in), d_out·d_in) / Σ d_out·d_in", OURS, span=_SHARE),
+    Metric("centroid_distance", "distance to the centroid minimiser", "‖W − W_c‖_F/‖W_c‖_F over all layers", OURS, span=_SIZE),
+)
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name; a name nobody registered is shown as itself."""
+    return METRICS.get(name, Metric(name, name.replace("_", " "), "no definition registered", ""))
