@@ -94,7 +94,8 @@ def _relative(spectrum: Tensor) -> Tensor:
 
 
 def _exp_entropy(shares: Tensor) -> Tensor:
-    return torch.special.entr(shares).sum(-1).exp()
+    entropy: Tensor = torch.special.entr(shares).sum(-1)
+    return entropy.exp()
 
 
 def effective_rank_of_spectrum(spectrum: Tensor) -> Tensor:

@@ -1,0 +1,244 @@
+"""Collapse metrics against loops in NumPy, scikit-learn, a simplex in closed form, and invariances by hypothesis."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestCentroid
+from torch import Tensor
+
+from werank_core.metrics import collapse
+
+Metric = Callable[[Tensor, Tensor, int], Tensor]
+METRICS: dict[str, Metric] = {
+    "total_cluster_variation": collapse.total_cluster_variation,
+    "relative_tcv": collapse.relative_tcv,
+    "nc1": collapse.nc1,
+    "nc1_quotient": collapse.nc1_quotient,
+    "cdnv": collapse.cdnv,
+    "nc2_equinorm": collapse.nc2_equinorm,
+    "nc2_equiangular": collapse.nc2_equiangular,
+    "nc3_self_duality": lambda z, y, k: collapse.nc3_self_duality(z, y, k, classifier(k, z.shape[-1])),
+    "nc4_agreement": lambda z, y, k: collapse.nc4_agreement(z, y, k, y),
+}
+
+
+def random_tensor(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def classifier(num_classes: int, features: int) -> Tensor:
+    return random_tensor(num_classes, features, seed=99)
+
+
+def labelled_sample(samples: int, features: int, num_classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Every class at least twice, unbalanced, shifted class means."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(num_classes, (samples,), generator=generator)
+    labels[: 2 * num_classes] = torch.arange(2 * num_classes) % num_classes
+    means = 2 * random_tensor(num_classes, features, seed=seed + 1)
+    return means[labels] + random_tensor(samples, features, seed=seed + 2), labels
+
+
+def simplex(num_classes: int, features: int, scale: float = 1.0) -> Tensor:
+    centred = torch.eye(num_classes, dtype=torch.float64) - 1 / num_classes
+    rotation = torch.linalg.qr(random_tensor(features, num_classes)).Q
+    return scale * centred @ rotation.mT
+
+
+def numpy_metrics(z: np.ndarray, y: np.ndarray, k: int, weight: np.ndarray) -> dict[str, float]:
+    total_samples, features = z.shape
+    mean = z.mean(0)
+    classes = [c for c in range(k) if (y == c).any()]
+    k = len(classes)
+    means = np.stack([z[y == c].mean(0) for c in classes])
+    s_w, s_b = np.zeros((features, features)), np.zeros((features, features))
+    variance = []
+    for m, c in zip(means, classes, strict=True):
+        rows = z[y == c]
+        s_w += sum(np.outer(row - m, row - m) for row in rows) / total_samples
+        s_b += len(rows) / total_samples * np.outer(m - mean, m - mean)
+        variance.append(np.mean([np.sum((row - m) ** 2) for row in rows]))
+    norms = np.linalg.norm(means - mean, axis=1)
+    pairs = [(a, b) for a in range(k) for b in range(k) if a != b]
+    cosines = [(means[a] - mean) @ (means[b] - mean) / (norms[a] * norms[b]) for a, b in pairs]
+    centred, rows = means - mean, weight[classes]
+    predicted = NearestCentroid().fit(z, y).predict(z)
+    return {
+        "total_cluster_variation": np.trace(s_w),
+        "relative_tcv": np.trace(s_w) / np.trace(np.cov(z.T, bias=True).reshape(features, features)),
+        "nc1": np.trace(s_w @ np.linalg.pinv(s_b, rcond=1e-10)) / k,
+        "nc1_quotient": np.trace(s_w) / np.trace(s_b),
+        "cdnv": np.mean([(variance[a] + variance[b]) / (2 * np.sum((means[a] - means[b]) ** 2)) for a, b in pairs]),
+        "nc2_equinorm": norms.std() / norms.mean(),
+        "nc2_equiangular": np.mean([abs(c + 1 / (k - 1)) for c in cosines]),
+        "nc3_self_duality": np.linalg.norm(rows / np.linalg.norm(rows) - centred / np.linalg.norm(centred)),
+        "nc4_agreement": np.mean(predicted == y),
+    }
+
+
+@pytest.mark.parametrize("name", METRICS)
+@settings(max_examples=15, deadline=None)
+@given(samples=st.integers(10, 40), features=st.integers(1, 8), k=st.integers(2, 5), seed=st.integers(0, 10**6))
+def test_value_is_that_of_the_numpy_loop(name: str, samples: int, features: int, k: int, seed: int) -> None:
+    z, y = labelled_sample(samples, features, k, seed)
+    expected = numpy_metrics(z.numpy(), y.numpy(), k, classifier(k, features).numpy())[name]
+    assert METRICS[name](z, y, k).item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_an_empty_class_is_ignored(name: str) -> None:
+    z, y = labelled_sample(30, 4, 3)
+    y = torch.tensor([0, 2, 4])[y]
+    expected = numpy_metrics(z.numpy(), y.numpy(), 5, classifier(5, 4).numpy())[name]
+    assert METRICS[name](z, y, 5).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_class_with_one_sample_counts(name: str) -> None:
+    z, y = labelled_sample(20, 4, 3)
+    y[y == 2] = 1
+    y[0] = 2
+    expected = numpy_metrics(z.numpy(), y.numpy(), 3, classifier(3, 4).numpy())[name]
+    assert METRICS[name](z, y, 3).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_a_collapsed_simplex_is_neural_collapse(num_classes: int) -> None:
+    means = simplex(num_classes, 8, scale=3.0)
+    z, y = means.repeat(4, 1) + 7, torch.arange(num_classes).repeat(4)
+    for name in ("total_cluster_variation", "relative_tcv", "nc1", "nc1_quotient", "cdnv", "nc2_equinorm"):
+        assert METRICS[name](z, y, num_classes).item() == pytest.approx(0, abs=1e-10), name
+    assert collapse.nc2_equiangular(z, y, num_classes).item() == pytest.approx(0, abs=1e-10)
+    assert collapse.nc3_self_duality(z, y, num_classes, 0.2 * means).item() == pytest.approx(0, abs=1e-10)
+    assert collapse.nc3_self_duality(z, y, num_classes, -means).item() == pytest.approx(2)
+    assert collapse.nc4_agreement(z, y, num_classes, y).item() == 1
+    assert collapse.nc4_agreement(z, y, num_classes, (y + 1) % num_classes).item() == 0
+
+
+def test_known_variation_by_hand() -> None:
+    z = torch.tensor([[1.0], [3.0], [11.0], [13.0]])
+    y = torch.tensor([0, 0, 1, 1])
+    assert torch.equal(collapse.class_means(z, y, 2), torch.tensor([[2.0], [12.0]], dtype=torch.float64))
+    assert collapse.total_cluster_variation(z, y, 2).item() == 1
+    assert collapse.relative_tcv(z, y, 2).item() == pytest.approx(1 / 26)
+    assert collapse.nc1_quotient(z, y, 2).item() == pytest.approx(1 / 25)
+    assert collapse.nc1(z, y, 2).item() == pytest.approx(1 / 50)
+    assert collapse.cdnv(z, y, 2).item() == pytest.approx(1 / 100)
+
+
+def test_classes_without_structure_have_relative_tcv_one() -> None:
+    z = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).repeat(2, 1)
+    y = torch.tensor([0, 0, 1, 1])
+    assert collapse.relative_tcv(z, y, 2).item() == 1
+    assert collapse.nc1_quotient(z, y, 2).item() == float("inf")
+    assert collapse.cdnv(z, y, 2).item() == float("inf")
+    assert collapse.nc1(z, y, 2).item() == 0
+    assert collapse.nc2_equinorm(z, y, 2).isnan()
+
+
+def test_equal_samples_have_no_relative_variation() -> None:
+    z, y = torch.ones(6, 3), torch.arange(6) % 2
+    assert collapse.total_cluster_variation(z, y, 2).item() == 0
+    assert collapse.relative_tcv(z, y, 2).isnan()
+    assert collapse.cdnv(z, y, 2).isnan()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), k=st.integers(2, 5))
+def test_relative_tcv_is_a_share_and_the_quotient_its_odds(seed: int, k: int) -> None:
+    z, y = labelled_sample(25, 3, k, seed)
+    share = collapse.relative_tcv(z, y, k).item()
+    assert 0 <= share <= 1
+    assert collapse.nc1_quotient(z, y, k).item() == pytest.approx(share / (1 - share))
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"nc3_self_duality"}))
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
+def test_shift_rotation_scale_and_class_names_do_not_matter(name: str, seed: int, scale: float) -> None:
+    z, y = labelled_sample(25, 4, 3, seed)
+    rotation = torch.linalg.qr(random_tensor(4, 4, seed=seed)).Q
+    moved = scale * z @ rotation + random_tensor(4, seed=seed + 1)
+    renamed = torch.tensor([2, 0, 1])[y]
+    expected = METRICS[name](z, y, 3) * (scale**2 if name == "total_cluster_variation" else 1)
+    torch.testing.assert_close(METRICS[name](moved, renamed, 3), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("own_labels", [False, True])
+def test_batch_is_a_stack_of_solos(name: str, own_labels: bool) -> None:
+    samples = [labelled_sample(24, 4, 3, seed) for seed in range(6)]
+    z = torch.stack([sample for sample, _ in samples]).reshape(2, 3, 24, 4)
+    y = torch.stack([labels for _, labels in samples]).reshape(2, 3, 24) if own_labels else samples[0][1]
+    values = METRICS[name](z, y, 3)
+    assert values.shape == (2, 3)
+    for run in np.ndindex(2, 3):
+        torch.testing.assert_close(values[run], METRICS[name](z[run], y[run] if own_labels else y, 3))
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_broken_run_is_nan_and_its_neighbours_are_bit_identical(name: str, bad: float) -> None:
+    z = torch.stack([labelled_sample(24, 4, 3, seed)[0] for seed in range(3)])
+    y = labelled_sample(24, 4, 3)[1]
+    expected = METRICS[name](z, y, 3)
+    broken = z.clone()
+    broken[1, 5, 2] = bad
+    values = METRICS[name](broken, y, 3)
+    assert values[1].isnan()
+    assert torch.equal(values[[0, 2]], expected[[0, 2]])
+
+
+def test_class_means_of_empty_classes_and_broken_runs_are_nan() -> None:
+    z = random_tensor(2, 5, 3)
+    z[1, 0, 0] = torch.nan
+    means = collapse.class_means(z, torch.tensor([0, 0, 2, 2, 2]), 3)
+    assert means[0, 1].isnan().all()
+    torch.testing.assert_close(means[0, 2], z[0, 2:].mean(0))
+    assert means[1].isnan().all()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_errors_name_what_is_wrong(name: str) -> None:
+    z = random_tensor(4, 3)
+    with pytest.raises(ValueError, match="num_classes is 5, more than the 4 samples"):
+        METRICS[name](z, torch.tensor([0, 1, 2, 3]), 5)
+    with pytest.raises(ValueError, match=r"labels reach from 0 to 2; they must lie in 0\.\.1"):
+        METRICS[name](z, torch.tensor([0, 1, 2, 0]), 2)
+    with pytest.raises(ValueError, match="labels has 3 entries for 4 samples"):
+        METRICS[name](z, torch.tensor([0, 1, 0]), 2)
+
+
+def test_classifier_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 4\); classes and features ask for \(2, 3\)"):
+        collapse.nc3_self_duality(random_tensor(4, 3), torch.tensor([0, 1, 0, 1]), 2, torch.zeros(2, 4))
+
+
+def test_clusters_are_found_and_seeded() -> None:
+    y = torch.arange(60) % 3
+    z = torch.stack([10 * simplex(3, 4)[y] + 0.1 * random_tensor(60, 4, seed=seed) for seed in (1, 2)])
+    labels = collapse.cluster_labels(z, 3, seed=0)
+    assert labels.shape == (2, 60)
+    assert all(adjusted_rand_score(y, run) == 1 for run in labels)
+    assert torch.equal(labels, collapse.cluster_labels(z, 3, seed=0))
+    assert collapse.relative_tcv(z, labels, 3).max() < 0.01
+
+
+def test_clusters_of_a_broken_run_are_zero() -> None:
+    z = random_tensor(2, 12, 3)
+    expected = collapse.cluster_labels(z[0], 3, seed=0)
+    z[1, 0, 0] = torch.nan
+    labels = collapse.cluster_labels(z, 3, seed=0)
+    assert torch.equal(labels[0], expected)
+    assert not labels[1].any()
+
+
+@pytest.mark.parametrize("clusters", [0, 5])
+def test_impossible_number_of_clusters_is_named(clusters: int) -> None:
+    with pytest.raises(ValueError, match=rf"num_clusters is {clusters}; 4 samples allow 1\.\.4"):
+        collapse.cluster_labels(random_tensor(4, 2), clusters, seed=0)
