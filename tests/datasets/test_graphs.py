@@ -1,0 +1,379 @@
+"""Graphs: published counts, raw files, uploads explained when wrong, the block model against its probabilities."""
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse, stats
+
+from werank_core.datasets.block_model import edge_probabilities, make_block_model
+from werank_core.datasets.graph_catalogue import CATALOGUE, GraphError, graph_path, is_downloaded
+from werank_core.datasets.graph_data import (
+    Graph,
+    compact_features,
+    load_saved,
+    save_graph,
+    scaled_features,
+    symmetric_adjacency,
+)
+from werank_core.datasets.graph_files import (
+    checked_graph,
+    graph_from_csv,
+    graph_from_npz,
+    keep_own_graph,
+    load_own_graph,
+    own_graph_names,
+)
+from werank_core.datasets.graphs import assert_counts, download_graph, load_graph
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "planetoid"
+needs_cora = pytest.mark.skipif(
+    not (SHARED / "Cora" / "raw").exists(), reason="the raw files of Cora are not in ../shared/data"
+)
+
+
+def ring(n: int = 8) -> dict[str, np.ndarray]:
+    """Raw arrays of a sound ring graph with two classes."""
+    nodes = np.arange(n)
+    return {
+        "source": nodes,
+        "target": (nodes + 1) % n,
+        "features": np.eye(n, dtype=np.float32)[:, :3] + 1,
+        "labels": nodes % 2,
+    }
+
+
+def checked(**changes: np.ndarray) -> Graph:
+    parts = {**ring(), **changes}
+    clean = bool(parts.pop("clean", False))
+    return checked_graph("mine", **parts, num_nodes=8, clean=clean)
+
+
+def tiny_planetoid(folder: Path, words: np.ndarray) -> None:
+    """Write a ring of 520 nodes with alternating classes as Planetoid's raw files."""
+    n, order = len(words), np.random.default_rng(0).permutation(np.arange(len(words) - 10, len(words)))
+    classes = np.eye(2)[np.arange(n) % 2]
+    features = sparse.csr_matrix(words)
+    folder.mkdir(parents=True)
+    parts = {
+        "x": features[:10],
+        "allx": features[:-10],
+        "tx": features[order],
+        "y": classes[:10],
+        "ally": classes[:-10],
+        "ty": classes[order],
+    }
+    links = {i: [(i + 1) % n, (i - 1) % n, i] for i in range(n)}
+    for name, part in {**parts, "graph": links}.items():
+        (folder / f"ind.cora.{name}").write_bytes(pickle.dumps(part))
+    (folder / "ind.cora.test.index").write_text("\n".join(map(str, order)) + "\n")
+
+
+def equal(a: Graph, b: Graph) -> bool:
+    dense = [x.features if isinstance(x.features, np.ndarray) else x.features.toarray() for x in (a, b)]
+    same_edges = np.array_equal(a.edge_index, b.edge_index)
+    return same_edges and np.array_equal(*dense) and np.array_equal(a.labels, b.labels)
+
+
+class TestPublicGraphs:
+    def test_karate_club_needs_no_network(self, tmp_path: Path) -> None:
+        graph = load_graph("karate_club", tmp_path)
+        assert (graph.num_nodes, graph.num_edges, graph.num_features, graph.num_classes) == CATALOGUE[
+            "karate_club"
+        ].counts
+        assert not any(tmp_path.iterdir())
+
+    @needs_cora
+    def test_cora_from_its_raw_files(self, tmp_path: Path) -> None:
+        download_graph("cora", tmp_path, raw=SHARED)
+        graph = load_graph("cora", tmp_path)
+        assert (graph.num_nodes, graph.num_edges, graph.num_features, graph.num_classes) == (2708, 10556, 1433, 7)
+        assert sparse.issparse(graph.features)
+        assert graph.features.nnz == CATALOGUE["cora"].nonzero_features
+        assert graph.homophily == pytest.approx(0.81, abs=0.005)  # Zhu et al. 2020, table 3
+        assert graph.own_splits is not None
+        assert [
+            mask.sum() for mask in (graph.own_splits.train, graph.own_splits.validation, graph.own_splits.test)
+        ] == [140, 500, 1000]
+        assert [path.name for path in (tmp_path / "graphs").iterdir()] == ["cora.npz"]
+
+    def test_tiny_planetoid_files_become_a_graph(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """520 nodes on a ring with one word each, in the raw format; the last 10 are the test nodes, shuffled."""
+        n, words = 520, np.eye(520)[:, ::-1]
+        tiny_planetoid(tmp_path / "raw" / "Cora" / "raw", words)
+        monkeypatch.setitem(
+            CATALOGUE,
+            "cora",
+            dataclasses.replace(CATALOGUE["cora"], num_nodes=n, num_edges=2 * n, num_features=n, num_classes=2),
+        )
+        download_graph("cora", tmp_path, raw=tmp_path / "raw")
+        graph = load_graph("cora", tmp_path)
+        assert np.array_equal(graph.features.toarray(), words)
+        assert graph.labels.tolist() == [0, 1] * (n // 2)
+        assert set(map(tuple, graph.edge_index.T)) == {(i, (i + d) % n) for i in range(n) for d in (1, -1)}
+
+    def test_files_that_are_not_cora_are_refused(self, tmp_path: Path) -> None:
+        tiny_planetoid(tmp_path / "raw" / "Cora" / "raw", np.eye(520))
+        with pytest.raises(GraphError, match=r"\(520, 1040, 520, 2\).*\(2708, 10556, 1433, 7\)"):
+            download_graph("cora", tmp_path, raw=tmp_path / "raw")
+        assert not is_downloaded("cora", tmp_path)
+        assert not list((tmp_path / "graphs").iterdir())
+
+    def test_broken_raw_files_are_named(self, tmp_path: Path) -> None:
+        raw = tmp_path / "raw" / "Cora" / "raw"
+        tiny_planetoid(raw, np.eye(520))
+        (raw / "ind.cora.allx").write_bytes(b"half a file")
+        with pytest.raises(GraphError, match="Cora could not be"):
+            download_graph("cora", tmp_path, raw=tmp_path / "raw")
+
+    def test_an_interrupted_download_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def breaks(root: str, name: str) -> None:
+            (Path(root) / "half").write_bytes(b"half")
+            raise ConnectionError("no route")
+
+        monkeypatch.setattr("torch_geometric.datasets.Planetoid", breaks)
+        with pytest.raises(GraphError, match=r"CiteSeer could not be downloaded.*network"):
+            load_graph("citeseer", tmp_path, download=True)
+        assert not list((tmp_path / "graphs").iterdir())
+        assert not is_downloaded("citeseer", tmp_path)
+        assert load_graph("karate_club", tmp_path).num_nodes == 34
+
+    def test_nothing_is_downloaded_unasked(self, tmp_path: Path) -> None:
+        with pytest.raises(GraphError, match="PubMed is not downloaded yet"):
+            load_graph("pubmed", tmp_path)
+
+    def test_unknown_name_lists_the_known(self, tmp_path: Path) -> None:
+        with pytest.raises(GraphError, match=r"unknown graph 'corra'.*cora"):
+            load_graph("corra", tmp_path)
+
+    def test_optional_package_is_named(self, tmp_path: Path) -> None:
+        pytest.importorskip("torch_geometric")
+        if "ogb" in sys.modules:
+            pytest.skip("ogb is installed here, so its absence cannot be seen")
+        with pytest.raises(GraphError, match="pip install ogb"):
+            load_graph("ogbn_arxiv", tmp_path, download=True)
+
+    def test_wrong_counts_are_refused(self) -> None:
+        with pytest.raises(GraphError, match="Cora has"):
+            assert_counts("cora", (2708, 10556, 1433, 6))
+
+    def test_the_web_process_needs_no_torch(self) -> None:
+        modules = "werank_core.datasets.graph_files, werank_core.datasets.block_model"
+        code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestKeeping:
+    @pytest.mark.parametrize("density", [0.05, 1.0])
+    def test_saved_and_loaded_is_the_same(self, tmp_path: Path, density: float) -> None:
+        features = sparse.random_array((8, 40), density=density, rng=np.random.default_rng(0)).toarray()
+        graph = checked(features=features)
+        assert isinstance(graph.features, np.ndarray) == (density == 1.0)
+        save_graph(graph, tmp_path / "g.npz")
+        assert equal(graph, load_saved("mine", tmp_path / "g.npz"))
+
+    def test_own_graph_by_name(self, tmp_path: Path) -> None:
+        keep_own_graph(checked(), tmp_path)
+        assert own_graph_names(tmp_path) == ["mine"]
+        assert equal(load_own_graph("mine", tmp_path), checked())
+        with pytest.raises(GraphError, match=r"named 'yours'; there are: mine"):
+            load_graph("own", tmp_path, own_name="yours")
+
+    @pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "x" * 41])
+    def test_names_cannot_leave_the_folder(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(GraphError, match="no name for a graph"):
+            load_own_graph(name, tmp_path)
+
+    def test_row_and_standard_scaling(self) -> None:
+        x = np.array([[2.0, 0, 2], [0, 0, 0], [1, 3, 0]], dtype=np.float32)
+        rows = scaled_features(x, "row")
+        assert rows.sum(axis=1).tolist() == pytest.approx([1, 0, 1])
+        assert np.allclose(scaled_features(sparse.csr_array(x), "row").toarray(), rows)
+        assert np.allclose(scaled_features(x, "standard"), stats.zscore(x, axis=0))
+
+
+class TestOwnGraph:
+    def test_a_sound_one_is_undirected_and_compact(self) -> None:
+        graph = checked(labels=np.array(list("abababab")))
+        assert graph.num_edges == 16
+        assert (graph.adjacency != graph.adjacency.T).nnz == 0
+        assert graph.labels.tolist() == [0, 1] * 4
+
+    @pytest.mark.parametrize(
+        ("changes", "sentence"),
+        [
+            ({"features": np.ones((7, 3))}, "features have 7 rows for 8 nodes"),
+            ({"features": np.ones(8)}, r"features have shape \(8,\)"),
+            ({"features": np.full((8, 2), np.nan)}, "16 feature values are NaN"),
+            ({"features": np.array([["x"]] * 8)}, "must be numbers"),
+            ({"labels": np.arange(7)}, r"labels have shape \(7,\)"),
+            ({"labels": np.array([0, 1, 0, 1, 0, 1, 0, -1])}, r"1 nodes have no label \(first: node 7\)"),
+            ({"labels": np.array([0.0, 1, 0, 1, 0, np.nan, 0, 1])}, "node 5"),
+            ({"labels": np.array([0, 1, 0, 1, 0, 1, 0, 2])}, "class 2 has 1 node"),
+            ({"labels": np.zeros(8, int)}, "two classes"),
+            ({"source": np.full(8, -1)}, "8 edge ends are negative"),
+            ({"target": np.full(8, 8)}, r"point beyond the last node \(first 8, last node 7\)"),
+            ({"target": np.arange(7)}, "equally long"),
+            ({"source": np.arange(8) + 0.5}, "whole numbers"),
+            ({"target": np.arange(8)}, "8 self-loops"),
+            ({"source": np.zeros(8, int), "target": np.ones(8, int)}, r"6 isolated nodes \(first: node 2\)"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, changes: dict[str, np.ndarray], sentence: str) -> None:
+        with pytest.raises(GraphError, match=sentence):
+            checked(**changes)
+
+    def test_cleaning_removes_loops_and_isolated_nodes(self) -> None:
+        source, target = np.array([0, 1, 2, 3, 3]), np.array([1, 2, 3, 0, 3])
+        graph = checked(source=source, target=target, clean=np.True_)
+        assert (graph.num_nodes, graph.num_edges) == (4, 8)
+
+    def test_npz_upload(self, tmp_path: Path) -> None:
+        raw = ring()
+        adjacency = symmetric_adjacency(raw["source"], raw["target"], 8)
+        path = tmp_path / "up.npz"
+        np.savez(
+            path, indptr=adjacency.indptr, indices=adjacency.indices, features=raw["features"], labels=raw["labels"]
+        )
+        assert equal(graph_from_npz("mine", path), checked())
+        with pytest.raises(GraphError, match="at most 0 MB"):
+            graph_from_npz("mine", path, max_bytes=100)
+
+    def test_npz_with_objects_is_never_unpickled(self, tmp_path: Path) -> None:
+        path = tmp_path / "evil.npz"
+        np.savez(path, indptr=np.array([Trap()], dtype=object), indices=np.arange(1), labels=np.arange(1))
+        with pytest.raises(GraphError, match="Python objects"):
+            graph_from_npz("mine", path)
+        assert not Trap.sprung
+
+    @pytest.mark.parametrize(
+        ("arrays", "sentence"),
+        [
+            ({"indptr": np.array([0])}, "no indices and no labels and no features"),
+            (
+                {
+                    "indptr": np.array([0, 5]),
+                    "indices": np.arange(2),
+                    "labels": np.arange(1),
+                    "features": np.ones((1, 1)),
+                },
+                "not that of a CSR",
+            ),
+            (
+                {
+                    "indptr": np.array([0, 1]),
+                    "indices": np.arange(1),
+                    "labels": np.arange(1),
+                    "features_data": np.ones(1),
+                },
+                "do not fit together",
+            ),
+        ],
+    )
+    def test_npz_without_the_right_arrays(self, tmp_path: Path, arrays: dict[str, np.ndarray], sentence: str) -> None:
+        np.savez(tmp_path / "up.npz", **arrays)
+        with pytest.raises(GraphError, match=sentence):
+            graph_from_npz("mine", tmp_path / "up.npz")
+
+    def test_not_an_npz(self, tmp_path: Path) -> None:
+        (tmp_path / "x.npz").write_bytes(pickle.dumps([1]))
+        with pytest.raises(GraphError, match="not an npz file"):
+            graph_from_npz("mine", tmp_path / "x.npz")
+
+    def test_csv_upload_with_named_nodes(self, tmp_path: Path) -> None:
+        (tmp_path / "e.csv").write_text("source,target\na,b\nb,c\nc,d\nd,a\n")
+        (tmp_path / "n.csv").write_text("node,label,f1,f2\na,x,1,2\nb,y,3,4\nc,x,5,6\nd,y,7,8\n")
+        graph = graph_from_csv("mine", tmp_path / "e.csv", tmp_path / "n.csv")
+        assert (graph.num_nodes, graph.num_edges, graph.num_features, graph.num_classes) == (4, 8, 2, 2)
+
+    @pytest.mark.parametrize(
+        ("edges", "nodes", "sentence"),
+        [
+            ("source,target\na,z\n", "node,label,f\na,x,1\nb,y,2\n", "edge target 'z' is not in the node table"),
+            ("from,to\na,b\n", "node,label,f\na,x,1\n", "no column 'source'"),
+            ("source,target\n0,1\n", "label,f\nx,red\ny,blue\n", "'f' of n.csv is not numeric"),
+            ("source,target\n0,5\n", "label,f\nx,1\ny,2\n", "point beyond the last node"),
+            ("source,target\na,b\n", "node,label,f\na,x,1\na,y,2\n", "twice"),
+            ("", "label,f\nx,1\n", "not a comma-separated table"),
+        ],
+    )
+    def test_csv_mistakes(self, tmp_path: Path, edges: str, nodes: str, sentence: str) -> None:
+        (tmp_path / "e.csv").write_text(edges)
+        (tmp_path / "n.csv").write_text(nodes)
+        with pytest.raises(GraphError, match=sentence):
+            graph_from_csv("mine", tmp_path / "e.csv", tmp_path / "n.csv")
+
+
+class TestBlockModel:
+    def test_edges_follow_their_probabilities(self) -> None:
+        """Blocks of 20 graphs against the binomial law of the generator's own probabilities."""
+        sizes, draws = np.array([67, 67, 66]), 20
+        p = edge_probabilities(sizes, 0.7, 8.0)
+        found = np.zeros((3, 3))
+        for seed in range(draws):
+            graph = make_block_model(200, 3, 0.7, 8.0, 4, 1.0, seed)
+            source, target = graph.labels[graph.edge_index]
+            np.add.at(found, (source, target), 1)
+        for a in range(3):
+            for b in range(a, 3):
+                pairs = sizes[a] * (sizes[a] - 1) // 2 if a == b else sizes[a] * sizes[b]
+                edges = found[a, b] / 2 if a == b else found[a, b]
+                assert stats.binomtest(int(edges), int(draws * pairs), p[a, b]).pvalue > 1e-4
+
+    def test_degree_and_homophily_are_those_asked_for(self) -> None:
+        graph = make_block_model(4000, 5, 0.8, 6.0, 8, 1.0, seed=1)
+        assert graph.num_edges / graph.num_nodes == pytest.approx(6.0, rel=0.03)
+        assert graph.homophily == pytest.approx(0.8, abs=0.02)
+
+    def test_features_have_class_means_as_long_as_the_noise(self) -> None:
+        graph = make_block_model(6000, 3, 0.8, 4.0, 16, 2.0, seed=2)
+        means = np.stack([graph.features[graph.labels == k].mean(axis=0) for k in range(3)])
+        assert np.linalg.norm(means, axis=1) == pytest.approx(2.0, abs=0.1)
+        within = graph.features - means[graph.labels]
+        assert (within**2).sum(axis=1).mean() == pytest.approx(1.0, rel=0.02)
+
+    def test_every_pair_can_be_drawn_and_none_twice(self) -> None:
+        """Probability 1 inside and between classes gives the complete graph: the pair numbering is a bijection."""
+        sizes = np.array([7, 7])
+        inside = float((sizes * (sizes - 1)).sum()) / (14 * 13)
+        graph = make_block_model(14, 2, inside, 13.0, 2, 1.0, seed=0)
+        assert np.array_equal(graph.adjacency.toarray(), 1 - np.eye(14))
+
+    def test_same_seed_same_graph(self) -> None:
+        assert equal(make_block_model(100, seed=3), make_block_model(100, seed=3))
+        assert not equal(make_block_model(100, seed=3), make_block_model(100, seed=4))
+
+    def test_impossible_degree_is_explained(self) -> None:
+        with pytest.raises(GraphError, match="lower average_degree"):
+            make_block_model(20, 2, 0.9, 15.0)
+
+
+def test_features_become_sparse_only_when_it_pays() -> None:
+    assert sparse.issparse(compact_features(np.eye(20)))
+    assert isinstance(compact_features(sparse.csr_array(np.ones((4, 4)))), np.ndarray)
+
+
+def test_symmetric_adjacency_merges_duplicates_and_drops_loops() -> None:
+    pattern = symmetric_adjacency(np.array([0, 1, 0, 2]), np.array([1, 0, 1, 2]), 3)
+    assert pattern.toarray().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_paths_stay_in_the_data_folder(tmp_path: Path) -> None:
+    assert graph_path("cora", tmp_path) == tmp_path / "graphs" / "cora.npz"
+
+
+class Trap:
+    """Springs when unpickled."""
+
+    sprung = False
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return spring, ()
+
+
+def spring() -> None:
+    Trap.sprung = True
