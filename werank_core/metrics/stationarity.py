@@ -1,0 +1,255 @@
+"""Stationarity of a layer under weight decay, and the certificate that ties its rank to its input clusters.
+
+Setting: loss L₀ + (λ/2) Σ_l ‖W_l‖_F², L₀ the mean over N samples. For one layer, z_i is the input for sample
+i and d_i the gradient of sample i's loss (NOT divided by N) with respect to the layer's pre-activation W z_i
++ b, so that ∇_W L₀ = (1/N) Σ_i d_i z_iᵀ. Automatic differentiation of the MEAN loss gives d_i / N: multiply
+by N.
+
+What the arguments may be:
+- Leading axes are stacked runs (or layers of one shape) and broadcast: inputs (N, d_in) shared by all runs
+  fit
+  deltas (R, N, d_out). No operation crosses them; a run with NaN gives NaN for itself only. All is computed
+  and returned in float64.
+- Weight sharing (convolution): pass every (sample, position) pair as a row, (..., N·P, d_in), labels
+  repeated P
+  times, W as (c_out, c_in·k·k), and `num_samples` = N. The gradient is (1/N) Σ_i Σ_p d_ip z_ipᵀ; the class
+  mean is taken over samples AND positions, so what is left after subtracting it is still a sum of K outer
+  products and the certificate keeps its rank K. (Means for each class and position would leave rank K·P.)
+- BatchNorm: d_i must be the total derivative, through the batch statistics of that forward pass. With the
+  batch as
+  the sample this is what automatic differentiation gives in train mode, and ∇_W L₀ = (1/N) Σ d_i z_iᵀ still
+  holds: train-mode statistics of exactly these N samples, or eval mode with fixed ones; never a mixture.
+- Biases and normalisation parameters are not penalised and do not enter.
+- λ must be coupled L2 (in the loss). Decoupled decay (AdamW) has another fixed point: show no certificate
+  there.
+
+Source: Zangrando et al. (arXiv 2402.03991): the eigenvalue equation λW = −∇L₀ and rank against cluster
+variation. The certificate with the explicit residual, and every normalisation, are ours.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from werank_core.metrics.gradients import (
+    batch_gradient,
+    check_same_matrix,
+    finite_singular_values,
+    frobenius_norm,
+    gradient_alignment,
+    gradient_rank,
+    gradient_rank_bound,
+    inner_product,
+    sample_count,
+)
+
+__all__ = [
+    "RankCertificate",
+    "batch_gradient",
+    "eigenvalue_cosine",
+    "eigenvalue_ratio",
+    "gradient_alignment",
+    "gradient_rank",
+    "gradient_rank_bound",
+    "rank_certificate",
+    "residual_norm",
+    "stationarity_residual",
+    "within_cluster_gradient",
+]
+
+
+class RankCertificate(NamedTuple):
+    """One layer's distance to rank K with its two bounds, and the stationarity gauges; every field (...)."""
+
+    distance: Tensor
+    first_bound: Tensor
+    tcv_bound: Tensor
+    residual_norm: Tensor
+    within_gradient_norm: Tensor
+    eigenvalue_cosine: Tensor
+    eigenvalue_ratio: Tensor
+
+
+def stationarity_residual(weight: Tensor, gradient: Tensor, weight_decay: Tensor | float) -> Tensor:
+    """Gradient of the penalised loss: 0 at a stationary point.
+
+    Formula: R = λW + ∇_W L₀.
+
+    Args:
+        weight: W, shape (..., d_out, d_in).
+        gradient: ∇_W L₀ without weight decay, shape (..., d_out, d_in).
+        weight_decay: λ ≥ 0, a number or shape (...).
+    Returns:
+        Shape (..., d_out, d_in), float64.
+    Raises:
+        ValueError: weight and gradient of different matrix shapes.
+    Source: Zangrando et al. (arXiv 2402.03991), stationarity condition.
+    """
+    check_same_matrix(weight, gradient)
+    return _strength(weight_decay, weight)[..., None, None] * weight.double() + gradient.double()
+
+
+def residual_norm(weight: Tensor, gradient: Tensor, weight_decay: Tensor | float) -> Tensor:
+    """Frobenius norm of `stationarity_residual`; same arguments. Returns shape (...), ≥ 0."""
+    return frobenius_norm(stationarity_residual(weight, gradient, weight_decay))
+
+
+def eigenvalue_cosine(weight: Tensor, gradient: Tensor) -> Tensor:
+    """How far the eigenvalue equation λW = −∇L₀ holds in direction: 1 at a stationary point with λ > 0.
+
+    Formula: ⟨W, −∇L₀⟩ / (‖W‖_F ‖∇L₀‖_F). Below about 0.99 the theory does not apply yet. NaN where W or the
+    gradient is exactly 0 (a layer that weight decay has emptied).
+
+    Args:
+        weight: W, shape (..., d_out, d_in).
+        gradient: ∇_W L₀ without weight decay, shape (..., d_out, d_in).
+    Returns:
+        Shape (...), in [−1, 1].
+    Raises:
+        ValueError: weight and gradient of different matrix shapes.
+    Source: Zangrando et al. (arXiv 2402.03991), eigenvalue equation; the gauge is ours.
+    """
+    return gradient_alignment(weight, -gradient)
+
+
+def eigenvalue_ratio(weight: Tensor, gradient: Tensor) -> Tensor:
+    """The λ that the weights themselves show: equal to λ at a stationary point.
+
+    Formula: ⟨W, −∇L₀⟩ / ‖W‖_F². NaN where W is exactly 0.
+
+    Args, Raises: as `eigenvalue_cosine`.
+    Returns:
+        Shape (...).
+    Source: as `eigenvalue_cosine`.
+    """
+    check_same_matrix(weight, gradient)
+    matrix = weight.double()
+    return inner_product(matrix, -gradient.double()) / inner_product(matrix, matrix)
+
+
+def within_cluster_gradient(
+    deltas: Tensor, inputs: Tensor, labels: Tensor, num_classes: int, num_samples: int | None = None
+) -> Tensor:
+    """The part of the batch gradient that comes from the scatter of the inputs around their class means.
+
+    Formula: G = (1/N) Σ_i d_i (z_i − m_{c(i)})ᵀ. The rest, (1/N) Σ_k (Σ_{i in k} d_i) m_kᵀ, has rank ≤ K.
+
+    Args:
+        deltas: d, shape (..., N, d_out).
+        inputs: z, shape (..., N, d_in).
+        labels: c in 0..K−1, shape (N,) or (..., N).
+        num_classes: K.
+        num_samples: as in `batch_gradient`.
+    Returns:
+        Shape (..., d_out, d_in), float64. 0 where every class sits on one point.
+    Raises:
+        ValueError: shapes that do not fit, or labels outside 0..K−1.
+    Source: Zangrando et al. (arXiv 2402.03991) centre by class; the explicit matrix is ours.
+    """
+    count = sample_count(deltas, inputs, num_samples)
+    members = _membership(labels, inputs, num_classes)
+    samples = inputs.double()
+    return deltas.double().mT @ _scatter(samples, members, _class_means(samples, members)) / count
+
+
+def rank_certificate(
+    weight: Tensor,
+    inputs: Tensor,
+    deltas: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    weight_decay: Tensor | float,
+    *,
+    num_samples: int | None = None,
+    singular_values: Tensor | None = None,
+) -> RankCertificate:
+    """Distance of a weight matrix to rank K with two upper bounds, true at ANY point of training.
+
+    Formula: with R = λW + ∇L₀ and the within-cluster gradient G, λW = R − G − (K outer products), so
+
+        distance = (Σ_{j>K} s_j²)^½ ≤ (‖G‖_F + ‖R‖_F)/λ ≤ (RMS_i‖d_i‖ · √TCV + ‖R‖_F)/λ,
+
+    TCV = (1/N) Σ_i ‖z_i − m_{c(i)}‖² of the layer's input. With weight sharing both RMS and TCV sum over
+    positions and divide by the number of samples. There is no unknown constant: a violation beyond float
+    error is a bug.
+
+    Edge cases: λ = 0 gives NaN bounds (undefined, not infinite). min(d_out, d_in) ≤ K gives distance exactly
+    0 by definition. A non-finite number in a run gives NaN in that run only, in every field it enters (of all
+    arguments only W enters the distance). A class with one sample adds 0 to G and TCV; classes without
+    samples only make the certificate weaker than it could be.
+
+    Args:
+        weight: W, shape (..., d_out, d_in).
+        inputs: z, shape (..., N, d_in).
+        deltas: d, shape (..., N, d_out), gradients of the single samples' losses (not divided by N).
+        labels: c in 0..K−1, shape (N,) or (..., N).
+        num_classes: K ≥ 1.
+        weight_decay: λ ≥ 0 of the coupled penalty, a number or shape (...).
+        num_samples: as in `batch_gradient`.
+        singular_values: s of W in descending order, shape (..., min(d_out, d_in)), where the caller has them
+            already in float64; None: computed here.
+    Returns:
+        `RankCertificate`, every field of shape (...), float64. distance, bounds and norms ≥ 0.
+    Raises:
+        ValueError: shapes that do not fit, or labels outside 0..K−1.
+    Source: ours, after Zangrando et al. (arXiv 2402.03991).
+    """
+    count = sample_count(deltas, inputs, num_samples)
+    matrix, samples, errors = weight.double(), inputs.double(), deltas.double()
+    members = _membership(labels, inputs, num_classes)
+    means = _class_means(samples, members)
+    scatter = _scatter(samples, members, means)
+    within = errors.mT @ scatter / count
+    # dᵀz = dᵀ(z − m) + dᵀm: the second term costs K columns instead of another product over all samples
+    gradient = within + (members.mT @ errors).mT @ means / count
+    residual = residual_norm(matrix, gradient, weight_decay)
+    decay = _strength(weight_decay, weight)
+    decay = torch.where(decay > 0, decay, torch.nan)
+    within_norm = frobenius_norm(within)
+    certificate = RankCertificate(
+        distance=_distance_to_rank(matrix, num_classes, singular_values).expand_as(residual),
+        first_bound=(within_norm + residual) / decay,
+        tcv_bound=(frobenius_norm(errors) * frobenius_norm(scatter) / count + residual) / decay,
+        residual_norm=residual,
+        within_gradient_norm=within_norm.expand_as(residual),
+        eigenvalue_cosine=eigenvalue_cosine(matrix, gradient),
+        eigenvalue_ratio=eigenvalue_ratio(matrix, gradient),
+    )
+    return RankCertificate(*(torch.where(field.isfinite(), field, torch.nan) for field in certificate))
+
+
+def _distance_to_rank(matrix: Tensor, rank: int, singular_values: Tensor | None) -> Tensor:
+    """(Σ_{j>rank} s_j²)^½, the Frobenius distance to the matrices of that rank (Eckart-Young)."""
+    values = finite_singular_values(matrix) if singular_values is None else singular_values.double()
+    tail = torch.linalg.vector_norm(values[..., rank:], dim=-1)
+    return torch.where(values.isfinite().all(dim=-1), tail, torch.nan)
+
+
+def _membership(labels: Tensor, inputs: Tensor, num_classes: int) -> Tensor:
+    """One-hot labels, shape (..., N, K), float64."""
+    if labels.ndim < 1 or labels.shape[-1] != inputs.shape[-2]:
+        raise ValueError(
+            f"labels {tuple(labels.shape)} must have one entry per row of inputs {tuple(inputs.shape)}"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}"
+        )
+    return (labels[..., None] == torch.arange(num_classes, device=labels.device)).to(
+        inputs.device, torch.float64
+    )
+
+
+def _class_means(samples: Tensor, members: Tensor) -> Tensor:
+    """Shape (..., K, d_in); zeros for a class without samples, which no row refers to."""
+    return members.mT @ samples / members.sum(dim=-2).clamp(min=1)[..., None]
+
+
+def _scatter(samples: Tensor, members: Tensor, means: Tensor) -> Tensor:
+    """z_i − m_{c(i)}, shape (..., N, d_in); in place: a fresh buffer costs as much as the arithmetic."""
+    return (members @ means).neg_().add_(samples)
+
+
+def _strength(weight_decay: Tensor | float, weight: Tensor) -> Tensor:
+    return torch.as_tensor(weight_decay, dtype=torch.float64, device=weight.device)
