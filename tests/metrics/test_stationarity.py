@@ -148,9 +148,7 @@ def test_first_bound_is_reached_where_the_weight_is_all_within_gradient():
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_from_deltas_and_inputs_is_what_autograd_gives(activation):
     torch.manual_seed(0)
-    weights = [
-        torch.randn(1, o, i, dtype=torch.float64, requires_grad=True) for o, i in ((6, 4), (5, 6), (3, 5))
-    ]
+    weights = [torch.randn(1, o, i, dtype=torch.float64, requires_grad=True) for o, i in ((6, 4), (5, 6), (3, 5))]
     inputs = torch.randn(1, SAMPLES, 4, dtype=torch.float64)
     outputs, layer_inputs, preactivations = forward(weights, inputs, ACTIVATIONS[activation])
     losses = sample_losses(outputs, "cross_entropy")[0]
@@ -158,8 +156,7 @@ def test_gradient_from_deltas_and_inputs_is_what_autograd_gives(activation):
     for layer, weight in enumerate(weights):
         # one backward pass for each sample: the definition of d_i, with no 1/N to get wrong
         rows = [
-            torch.autograd.grad(one, preactivations[layer], retain_graph=True)[0][0, i]
-            for i, one in enumerate(losses)
+            torch.autograd.grad(one, preactivations[layer], retain_graph=True)[0][0, i] for i, one in enumerate(losses)
         ]
         deltas, z = torch.stack(rows), layer_inputs[layer][0].detach()
         assert torch.allclose(batch_gradient(deltas, z), expected[layer][0], atol=1e-12)
@@ -211,22 +208,17 @@ def test_the_fields_are_their_formulas():
     gradient = batch_gradient(deltas, inputs)
     values = np.linalg.svd(weight.numpy(), compute_uv=False)
     scatter = sum(
-        ((part - part.mean(axis=0)) ** 2).sum()
-        for part in (inputs.numpy()[labels.numpy() == k] for k in (0, 1))
+        ((part - part.mean(axis=0)) ** 2).sum() for part in (inputs.numpy()[labels.numpy() == k] for k in (0, 1))
     )
     residual = np.linalg.norm(stationarity_residual(weight, gradient, 0.3).numpy())
     rms = np.sqrt((deltas.numpy() ** 2).sum() / 11)
     assert certificate.distance.item() == pytest.approx(np.sqrt((values[2:] ** 2).sum()))
     assert certificate.residual_norm.item() == pytest.approx(residual)
     assert certificate.tcv_bound.item() == pytest.approx((rms * np.sqrt(scatter / 11) + residual) / 0.3)
-    assert certificate.first_bound.item() == pytest.approx(
-        (certificate.within_gradient_norm.item() + residual) / 0.3
-    )
+    assert certificate.first_bound.item() == pytest.approx((certificate.within_gradient_norm.item() + residual) / 0.3)
     assert certificate.eigenvalue_cosine.item() == pytest.approx(eigenvalue_cosine(weight, gradient).item())
     assert certificate.eigenvalue_ratio.item() == pytest.approx(eigenvalue_ratio(weight, gradient).item())
-    given_values = rank_certificate(
-        weight, inputs, deltas, labels, 2, 0.3, singular_values=torch.tensor(values)
-    )
+    given_values = rank_certificate(weight, inputs, deltas, labels, 2, 0.3, singular_values=torch.tensor(values))
     assert given_values.distance.item() == pytest.approx(certificate.distance.item())
 
 
@@ -236,9 +228,7 @@ def test_stacked_runs_equal_single_runs_and_share_inputs():
     own_labels = torch.stack([labels, 1 - labels])[:, None].expand(2, 3, -1)
     stacked = rank_certificate(weight, inputs[0, 0], deltas, own_labels, 2, decay)
     for i, j in itertools.product(range(2), range(3)):
-        single = rank_certificate(
-            weight[i, j], inputs[0, 0], deltas[i, j], own_labels[i, j], 2, float(decay[i, j])
-        )
+        single = rank_certificate(weight[i, j], inputs[0, 0], deltas[i, j], own_labels[i, j], 2, float(decay[i, j]))
         for field, value in zip(stacked, single, strict=True):
             assert field.shape == (2, 3)
             assert field[i, j].item() == pytest.approx(value.item(), rel=1e-6)
@@ -305,9 +295,7 @@ def test_convolution_pairs_of_sample_and_position():
     for decay in (1e-3, 0.1, 10.0):
         certificate = rank_certificate(matrix, rows, pairs, labels, CLASSES, decay, num_samples=SAMPLES)
         assert_certified(certificate, matrix)
-        assert certificate.residual_norm.item() == pytest.approx(
-            residual_norm(matrix, gradient, decay).item()
-        )
+        assert certificate.residual_norm.item() == pytest.approx(residual_norm(matrix, gradient, decay).item())
 
 
 def test_batch_norm_in_train_mode_keeps_the_gradient_a_sum_over_samples():

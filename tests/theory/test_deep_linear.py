@@ -127,9 +127,7 @@ def test_between_the_thresholds_both_branches_are_minima_and_zero_wins(decay, de
     s = float(local_minimum_singular_values(y, decay, depth))
     for minimum, scale in ((s, s), (0.0, 1e-6 * s)):
         nearby = np.abs(minimum + scale * np.array([-1e-3, 1e-3]))
-        assert np.all(
-            scalar_loss(nearby, y, decay, depth) >= scalar_loss(minimum, y, decay, depth) * (1 - 1e-14)
-        )
+        assert np.all(scalar_loss(nearby, y, decay, depth) >= scalar_loss(minimum, y, decay, depth) * (1 - 1e-14))
     assert scalar_loss(s, y, decay, depth) > scalar_loss(0, y, decay, depth)
     assert float(optimal_singular_values(y, decay, depth)) == 0
 

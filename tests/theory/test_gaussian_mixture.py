@@ -65,9 +65,7 @@ def test_isotropic_formulas():
 def test_finite_sample_expectation_approaches_the_population():
     mixture = isotropic_mixture(MEANS, 0.7)
     for expectation in (expected_total_cluster_variation, expected_relative_tcv):
-        assert expectation(mixture, WEIGHT, 3 * 10**8) == pytest.approx(
-            expectation(mixture, WEIGHT), rel=1e-7
-        )
+        assert expectation(mixture, WEIGHT, 3 * 10**8) == pytest.approx(expectation(mixture, WEIGHT), rel=1e-7)
 
 
 def test_relative_tcv_lies_between_no_noise_and_no_signal():

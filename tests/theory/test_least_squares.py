@@ -28,9 +28,7 @@ def test_ridge_weight_agrees_with_scikit_learn(sample_weights):
 
 def test_ridge_weight_without_decay_is_the_least_norm_solution():
     wide = RNG.normal(size=(3, 6))
-    assert ridge_weight(wide, TARGETS[:3], 0) == pytest.approx(
-        (np.linalg.pinv(wide) @ TARGETS[:3]).T, abs=1e-8
-    )
+    assert ridge_weight(wide, TARGETS[:3], 0) == pytest.approx((np.linalg.pinv(wide) @ TARGETS[:3]).T, abs=1e-8)
 
 
 @pytest.mark.parametrize("sample_weights", [None, RNG.uniform(0.1, 2, size=60)])
@@ -47,9 +45,7 @@ def test_loss_on_white_inputs_is_the_matrix_loss_up_to_a_constant(sample_weights
 
 def test_two_layers_trained_on_white_data_reach_the_closed_form():
     white = whitened_inputs(INPUTS)
-    expected = optimal_singular_values(
-        np.linalg.svd(whitened_target(white, TARGETS), compute_uv=False), 0.15, 2
-    )
+    expected = optimal_singular_values(np.linalg.svd(whitened_target(white, TARGETS), compute_uv=False), 0.15, 2)
 
     def loss(flat):
         first, second = flat[:16].reshape(4, 4), flat[16:].reshape(3, 4)
@@ -68,9 +64,7 @@ def test_centroid_minimiser_is_the_full_one_without_noise_and_moves_with_it():
         inputs = means[LABELS] + scale * noise
         centroids = centroid_data(inputs, LABELS, 3)
         full = ridge_weight(inputs, TARGETS, 0.1)
-        distances.append(
-            np.linalg.norm(full - ridge_weight(centroids.means, np.eye(3), 0.1, centroids.weights))
-        )
+        distances.append(np.linalg.norm(full - ridge_weight(centroids.means, np.eye(3), 0.1, centroids.weights)))
     assert distances[0] < 1e-12 < distances[1] < distances[2]
 
 

@@ -73,9 +73,7 @@ def gradient_alignment(first: Tensor, second: Tensor) -> Tensor:
     check_same_matrix(first, second)
     left, right = first.double(), second.double()
     # normalised one by one: the product of two small norms may underflow
-    cosine = inner_product(
-        left / frobenius_norm(left)[..., None, None], right / frobenius_norm(right)[..., None, None]
-    )
+    cosine = inner_product(left / frobenius_norm(left)[..., None, None], right / frobenius_norm(right)[..., None, None])
     return cosine.clamp(-1, 1)
 
 
@@ -101,9 +99,7 @@ def sample_count(deltas: Tensor, inputs: Tensor, num_samples: int | None) -> int
 def check_same_matrix(first: Tensor, second: Tensor) -> None:
     """Raises ValueError unless both are (..., d_out, d_in) with equal last two axes."""
     if first.ndim < 2 or first.shape[-2:] != second.shape[-2:]:
-        raise ValueError(
-            f"matrices of one shape are needed, got {tuple(first.shape)} and {tuple(second.shape)}"
-        )
+        raise ValueError(f"matrices of one shape are needed, got {tuple(first.shape)} and {tuple(second.shape)}")
 
 
 def inner_product(first: Tensor, second: Tensor) -> Tensor:

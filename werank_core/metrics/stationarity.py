@@ -229,16 +229,10 @@ def _distance_to_rank(matrix: Tensor, rank: int, singular_values: Tensor | None)
 def _membership(labels: Tensor, inputs: Tensor, num_classes: int) -> Tensor:
     """One-hot labels, shape (..., N, K), float64."""
     if labels.ndim < 1 or labels.shape[-1] != inputs.shape[-2]:
-        raise ValueError(
-            f"labels {tuple(labels.shape)} must have one entry per row of inputs {tuple(inputs.shape)}"
-        )
+        raise ValueError(f"labels {tuple(labels.shape)} must have one entry per row of inputs {tuple(inputs.shape)}")
     if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(
-            f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}"
-        )
-    return (labels[..., None] == torch.arange(num_classes, device=labels.device)).to(
-        inputs.device, torch.float64
-    )
+        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}")
+    return (labels[..., None] == torch.arange(num_classes, device=labels.device)).to(inputs.device, torch.float64)
 
 
 def _class_means(samples: Tensor, members: Tensor) -> Tensor:
