@@ -1,0 +1,1 @@
+"""Ordinary modules for ONE run, readable against the papers; stacking is the business of training."""

@@ -1,0 +1,77 @@
+"""How dense products are computed: true float32 by the fastest kernel there is, or bfloat16 operands when asked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def fast_float32() -> Iterator[None]:
+    """Inside, float32 products use oneDNN where that is still true float32.
+
+    "medium" lets PyTorch hand float32 products to oneDNN. Without AMX tiles oneDNN computes them in float32 (relative
+    error below 1e-6) and faster than the default; with AMX the same switch means bfloat16, so there it stays off. The
+    switch is global: it is put back on leaving.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if medium_is_float32() else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+def medium_is_float32() -> bool:
+    """Whether "medium" precision keeps float32 here: no AMX, no GPU, and a product of odd numbers is exact."""
+    if torch.cuda.is_available() or torch.cpu._is_amx_tile_supported():
+        return False
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        # 4097 has 13 significant bits: bfloat16 would round it to 4096, and TF32 to 4096 too.
+        ones = torch.eye(256)
+        return bool(((ones * 4097) @ ones == ones * 4097).all())
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class _BFloat16Product(torch.autograd.Function):
+    """x Wᵀ with operands rounded to bfloat16 and sums in float32; master weights and gradients stay float32."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        short_x, short_weight = x.bfloat16(), weight.bfloat16()
+        return (short_x @ short_weight.mT).float(), short_x, short_weight
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1], output[2])
+        ctx.save_for_backward(output[1], output[2])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        short_x, short_weight = ctx.saved_tensors
+        gradient = grad_outputs[0].bfloat16()
+        for_x = (gradient @ short_weight).float() if ctx.needs_input_grad[0] else None
+        for_weight = (gradient.mT @ short_x).float() if ctx.needs_input_grad[1] else None
+        return for_x, for_weight
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, bfloat16: bool = False) -> Tensor:
+    """x Wᵀ + b, with bfloat16 operands when asked.
+
+    Args: x (N, d_in), weight (d_out, d_in), bias (d_out,).
+    Returns: (N, d_out) float32.
+    """
+    if not bfloat16:
+        return torch.nn.functional.linear(x, weight, bias)
+    result: Tensor = _BFloat16Product.apply(x, weight)[0]  # type: ignore[no-untyped-call]
+    return result if bias is None else result + bias

@@ -1,0 +1,300 @@
+"""Sparse propagation on a graph: the only place that knows how sparse matrices are stored and multiplied.
+
+The non-zeros of Â = D^-1/2 (A + I) D^-1/2 and of bag-of-words features never move during training, their values do. So
+the pattern, and the permutation that transposes it, are computed once, and an augmented view is a few value arrays.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from werank_core.models.precision import product
+
+with warnings.catch_warnings():
+    # The first sparse CSR tensor of a process announces that they are in beta.
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor([0, 0], [], torch.zeros(0), (1, 1), check_invariants=False)
+
+
+@dataclass(frozen=True, eq=False)
+class SparsePattern:
+    """Where the non-zeros of an (M, K) matrix are, row by row, and how they are reordered in its transpose.
+
+    Args: indptr (M + 1,), indices (nnz,) int64 CSR; `back_indptr` (K + 1,), `back_indices` (nnz,) CSR of the transpose,
+    whose values are `values[permutation]`.
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    back_indptr: Tensor
+    back_indices: Tensor
+    permutation: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(M, K)."""
+        return len(self.indptr) - 1, len(self.back_indptr) - 1
+
+    @property
+    def rows(self) -> Tensor:
+        """(nnz,) row of every non-zero."""
+        return torch.repeat_interleave(torch.arange(self.shape[0], device=self.indptr.device), self.indptr.diff())
+
+    def to(self, device: str | torch.device) -> "SparsePattern":
+        """The same pattern on another device."""
+        return SparsePattern(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
+
+def sparse_pattern(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> tuple[SparsePattern, Tensor]:
+    """The pattern of distinct coordinates, and the order (nnz,) that sorts them by row and column."""
+    order = torch.argsort(rows * shape[1] + columns)
+    rows, columns = rows[order], columns[order]
+    back = torch.argsort(columns * shape[0] + rows)
+    pattern = SparsePattern(_indptr(rows, shape[0]), columns, _indptr(columns, shape[1]), rows[back], back)
+    return pattern, order
+
+
+def _indptr(sorted_rows: Tensor, num_rows: int) -> Tensor:
+    counts = torch.bincount(sorted_rows, minlength=num_rows)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _multiplied(indptr: Tensor, indices: Tensor, values: Tensor, num_columns: int, dense: Tensor) -> Tensor:
+    shape = (len(indptr) - 1, num_columns)
+    matrix = torch.sparse_csr_tensor(indptr, indices, values, shape, check_invariants=False)
+    # The reducing kernel is up to four times as fast as the plain one, but exists on the CPU alone.
+    if dense.device.type == "cpu":
+        return torch.sparse.mm(matrix, dense.contiguous(), reduce="sum")  # type: ignore[no-any-return]
+    return torch.sparse.mm(matrix, dense)  # type: ignore[no-any-return]
+
+
+class _SparseProduct(torch.autograd.Function):
+    """S B for a fixed pattern; the gradient of B is Sᵀ times the incoming one, and the values have none."""
+
+    @staticmethod
+    def forward(pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
+        return _multiplied(pattern.indptr, pattern.indices, values, pattern.shape[1], dense)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[SparsePattern, Tensor, Tensor], output: Tensor) -> None:
+        ctx.pattern, values, _ = inputs
+        ctx.save_for_backward(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, None, Tensor]:
+        (values,) = ctx.saved_tensors
+        return None, None, _TransposedProduct.apply(ctx.pattern, values, grad_outputs[0])  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[None, int | None, int | None], pattern: SparsePattern, values: Tensor, dense: Tensor
+    ) -> tuple[Tensor, int]:
+        return _slice_by_slice(_SparseProduct, info, in_dims, pattern, values, dense), 0
+
+
+class _TransposedProduct(torch.autograd.Function):
+    """Sᵀ B: the backward half, a function of its own so that it too has a rule for vmap and for a second derivative."""
+
+    @staticmethod
+    def forward(pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
+        swapped = values[pattern.permutation]
+        return _multiplied(pattern.back_indptr, pattern.back_indices, swapped, pattern.shape[0], dense)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[SparsePattern, Tensor, Tensor], output: Tensor) -> None:
+        ctx.pattern, values, _ = inputs
+        ctx.save_for_backward(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, None, Tensor]:
+        (values,) = ctx.saved_tensors
+        return None, None, _SparseProduct.apply(ctx.pattern, values, grad_outputs[0])  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[None, int | None, int | None], pattern: SparsePattern, values: Tensor, dense: Tensor
+    ) -> tuple[Tensor, int]:
+        return _slice_by_slice(_TransposedProduct, info, in_dims, pattern, values, dense), 0
+
+
+def _slice_by_slice(
+    function: Any,
+    info: Any,
+    in_dims: tuple[None, int | None, int | None],
+    pattern: SparsePattern,
+    values: Tensor,
+    dense: Tensor,
+) -> Tensor:
+    """(R, M, H): one product a run. One as wide as all runs together is slower: its rows leave the cache."""
+    _, values_dim, dense_dim = in_dims
+    each = [
+        (
+            values if values_dim is None else values.select(values_dim, r),
+            dense if dense_dim is None else dense.select(dense_dim, r),
+        )
+        for r in range(info.batch_size)
+    ]
+    return torch.stack([function.apply(pattern, *pair) for pair in each])
+
+
+def sparse_product(pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
+    """S B, differentiable in B, where S has the given non-zeros.
+
+    Args: values (nnz,); dense (K, H).
+    Returns: (M, H).
+    """
+    result: Tensor = _SparseProduct.apply(pattern, values, dense)  # type: ignore[no-untyped-call]
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """The pattern of A + I of one graph and which of its entries are the self-loops.
+
+    Entry (i, j) carries a message from j to i, as PyG's `edge_index = (j, i)` does.
+    """
+
+    pattern: SparsePattern
+    rows: Tensor
+    is_loop: Tensor
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return self.pattern.shape[0]
+
+    @property
+    def num_entries(self) -> int:
+        """Directed edges and self-loops together: the length of a value array."""
+        return len(self.pattern.indices)
+
+    def normalized_values(self, kept: Tensor | None = None) -> Tensor:
+        """Values of Â = D^-1/2 (A + I) D^-1/2, where D counts the kept edges into a node and its self-loop.
+
+        Each direction of an edge is kept or dropped by itself, so Â of a view is not symmetric, as in BGRL's reference.
+        Args: kept (nnz,) bool; None keeps everything. Self-loops are always kept.
+        Returns: (nnz,) in [0, 1].
+        Source: Kipf & Welling 2017, equation 2; PyG's GCNConv with `edge_index` filtered first.
+        """
+        weights = self.is_loop.float() if kept is None else (kept | self.is_loop).float()
+        weights = torch.ones_like(weights) if kept is None else weights
+        degree = torch.zeros(self.num_nodes, device=weights.device).index_add_(0, self.rows, weights)
+        scale = degree.rsqrt()
+        return weights * scale[self.rows] * scale[self.pattern.indices]
+
+    def to(self, device: str | torch.device) -> "Propagation":
+        """The same on another device."""
+        return Propagation(self.pattern.to(device), self.rows.to(device), self.is_loop.to(device))
+
+
+def propagation(edge_index: Tensor, num_nodes: int) -> Propagation:
+    """The propagation pattern of a graph.
+
+    Args: edge_index (2, E) distinct directed edges (source, target); self-loops in it count once, as the ones added.
+    """
+    source, target = edge_index[:, edge_index[0] != edge_index[1]]
+    nodes = torch.arange(num_nodes, device=edge_index.device)
+    rows, columns = torch.cat([target, nodes]), torch.cat([source, nodes])
+    pattern, order = sparse_pattern(rows, columns, (num_nodes, num_nodes))
+    return Propagation(pattern, rows[order], rows[order] == columns[order])
+
+
+@dataclass(frozen=True, eq=False)
+class SparseFeatures:
+    """Features (N, D) with few non-zeros, such as bags of words."""
+
+    pattern: SparsePattern
+    values: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return self.pattern.shape
+
+    def masked(self, column_mask: Tensor) -> "SparseFeatures":
+        """The features with some columns set to zero; column_mask (D,), 1 keeps."""
+        return SparseFeatures(self.pattern, self.values * column_mask[self.pattern.indices])
+
+    def to(self, device: str | torch.device) -> "SparseFeatures":
+        """The same on another device."""
+        return SparseFeatures(self.pattern.to(device), self.values.to(device))
+
+
+def sparse_features(indptr: Tensor, indices: Tensor, values: Tensor, num_columns: int) -> SparseFeatures:
+    """Sparse features from CSR arrays."""
+    rows = torch.repeat_interleave(torch.arange(len(indptr) - 1), indptr.diff())
+    pattern, order = sparse_pattern(rows, indices, (len(indptr) - 1, num_columns))
+    return SparseFeatures(pattern, values[order])
+
+
+@dataclass(frozen=True, eq=False)
+class GraphView:
+    """One augmented view of a graph: what an encoder reads.
+
+    Args:
+        values: (nnz,) values of Â of this view.
+        features: (N, D) dense, not masked, or sparse with the mask already in its values.
+        column_mask: (D,) 1 keeps, for dense features: (X ⊙ m) Wᵀ = X (W ⊙ m)ᵀ, which leaves the large X alone.
+        propagated: Â X (N, D), for dense features no wider than the first layer: one for all networks and runs.
+    """
+
+    pattern: SparsePattern
+    values: Tensor
+    features: Tensor | SparseFeatures
+    column_mask: Tensor | None = None
+    propagated: Tensor | None = None
+
+    def propagate(self, x: Tensor) -> Tensor:
+        """Â x, (N, H) -> (N, H)."""
+        return sparse_product(self.pattern, self.values, x)
+
+    def convolve_features(self, weight: Tensor, *, bfloat16: bool = False) -> Tensor:
+        """Â X Wᵀ in the cheapest order; weight (H, D) -> (N, H)."""
+        if isinstance(self.features, SparseFeatures):
+            return self.propagate(sparse_product(self.features.pattern, self.features.values, weight.mT))
+        masked = weight if self.column_mask is None else weight * self.column_mask
+        if self.propagated is not None:
+            return product(self.propagated, masked, bfloat16=bfloat16)
+        return self.propagate(product(self.features, masked, bfloat16=bfloat16))
+
+
+@dataclass(frozen=True, eq=False)
+class AugmentableGraph:
+    """A graph on a device, from which views are made.
+
+    Args: hidden: width of the first layer, which decides the cheaper order of Â X Wᵀ for dense features.
+    """
+
+    propagation: Propagation
+    features: Tensor | SparseFeatures
+    hidden: int
+
+    def view(self, kept: Tensor | None = None, column_mask: Tensor | None = None) -> GraphView:
+        """The view with the given edges and feature columns; without arguments the whole graph.
+
+        Args: kept (nnz,) bool in the order of the pattern; column_mask (D,) float, 1 keeps.
+        """
+        values = self.propagation.normalized_values(kept)
+        pattern = self.propagation.pattern
+        if isinstance(self.features, SparseFeatures):
+            features = self.features if column_mask is None else self.features.masked(column_mask)
+            return GraphView(pattern, values, features)
+        first = sparse_product(pattern, values, self.features) if self.features.shape[1] <= self.hidden else None
+        return GraphView(pattern, values, self.features, column_mask, first)
+
+    def augmented(self, uniform: tuple[Tensor, Tensor], drop_edge: float, drop_feature: float) -> GraphView:
+        """The view in which what drew less than its rate is dropped.
+
+        The same draws with a smaller rate drop a subset, so augmentation scales are compared on paired noise too.
+        Args: uniform: draws in [0, 1), (nnz,) for directed edges and (D,) for feature columns; rates in [0, 1).
+        Source: Zhu et al. 2020 (GRACE) and Thakoor et al. 2022 (BGRL): edge dropping and column masking.
+        """
+        for_edges, for_columns = uniform
+        return self.view(for_edges >= drop_edge, (for_columns >= drop_feature).float())
+
+    def to(self, device: str | torch.device) -> "AugmentableGraph":
+        """The same on another device."""
+        return AugmentableGraph(self.propagation.to(device), self.features.to(device), self.hidden)
