@@ -1,0 +1,81 @@
+"""The graph experiment's config: its presets, what identifies a run, and what it refuses."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from werank_core.config.graph import GRAPH_PRESETS, GraphConfig
+from werank_core.config.schema import explain
+
+# Thakoor et al. 2022, appendix: layers, learning rate, drop edge 1/2, drop feature 1/2.
+PUBLISHED = {
+    "wikics": ((512, 256), 5e-4, (0.2, 0.3), (0.2, 0.1)),
+    "amazon_computers": ((256, 128), 5e-4, (0.5, 0.4), (0.2, 0.1)),
+    "amazon_photo": ((256, 128), 1e-4, (0.4, 0.1), (0.1, 0.2)),
+    "coauthor_cs": ((512, 256), 1e-5, (0.3, 0.2), (0.3, 0.4)),
+    "coauthor_physics": ((256, 128), 1e-5, (0.4, 0.1), (0.1, 0.4)),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_presets_carry_the_published_settings(name: str) -> None:
+    config = GRAPH_PRESETS[name][1]
+    widths, rate, (edge_1, edge_2), (feature_1, feature_2) = PUBLISHED[name]
+    assert (config.dataset, config.widths, config.learning_rate) == (name, widths, rate)
+    assert config.drop_rates == ((edge_1, feature_1), (edge_2, feature_2))
+    assert (config.num_steps, config.warmup_epochs, config.head_width, config.weight_decay) == (
+        10_000,
+        1_000,
+        512,
+        1e-5,
+    )
+
+
+def test_default_needs_no_download() -> None:
+    assert GRAPH_PRESETS["block_model"][1] == GraphConfig()
+    assert GraphConfig().dataset == "block_model"
+
+
+def test_scale_multiplies_all_rates() -> None:
+    config = GraphConfig(augmentation_scale=0.5, drop_edge_rate_1=0.2, drop_feature_rate_2=0.6)
+    assert config.drop_rates == ((0.1, 0.15), (0.2, 0.3))
+    assert GraphConfig(augmentation_scale=0).drop_rates == ((0, 0), (0, 0))
+
+
+def test_identity_ignores_the_machine_and_what_has_no_effect() -> None:
+    base = GraphConfig()
+    assert base.digest() == base.replaced(memory_share=0.1, download=True, temperature=9.0, own_graph="x").digest()
+    assert base.digest() != base.replaced(epochs=201).digest()
+    assert base.digest() != base.replaced(num_nodes=999).digest()
+    cora = base.replaced(dataset="cora")
+    assert cora.digest() == cora.replaced(num_nodes=999, homophily=0.1).digest()
+
+
+def test_epochs_are_the_steps_and_scale_can_be_an_axis() -> None:
+    assert GraphConfig(epochs=77).num_steps == 77
+    assert {"augmentation_scale", "output_width", "homophily"} <= set(GraphConfig.numeric_fields())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"alpha_schedule": "explicit", "alpha_weights": (1.0,)}, "alpha_weights has 1 values; depth = 2 needs 2"),
+        ({"alpha_schedule": "explicit", "alpha_weights": (1.0, -1.0)}, "must not be negative"),
+        ({"head_width": 0}, "bgrl needs a predictor"),
+        ({"dataset": "own"}, "own_graph is empty"),
+        ({"warmup_epochs": 201}, "warmup_epochs = 201 must be at most epochs = 200"),
+        ({"splits": "own"}, "block_model brings none along"),
+        ({"drop_edge_rate_1": 1.0}, "drop_edge_rate_1 = 1.0: should be less than 1"),
+        ({"dataset": "corra"}, "dataset = 'corra'"),
+    ],
+)
+def test_what_does_not_fit_is_explained(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        GraphConfig(**changes)
+    assert sentence in " ".join(explain(caught.value))
+
+
+def test_widths_follow_depth() -> None:
+    assert GraphConfig(depth=3, hidden_width=7, output_width=5).widths == (7, 7, 5)
+    assert GraphConfig(depth=1, output_width=5).widths == (5,)

@@ -1,0 +1,271 @@
+"""Self-supervised learning on a graph: one run of the `graph` experiment (Thakoor et al. 2022; WERank)."""
+
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from werank_core.config.schema import Condition, ExperimentConfig, setting
+from werank_core.config.toy_ssl import Penalty, Schedule
+
+GraphName = Literal[
+    "block_model",
+    "karate_club",
+    "cora",
+    "citeseer",
+    "pubmed",
+    "wikics",
+    "amazon_computers",
+    "amazon_photo",
+    "coauthor_cs",
+    "coauthor_physics",
+    "ogbn_arxiv",
+    "own",
+]
+
+_BLOCKS: Condition = {"dataset": ("block_model",)}
+_BGRL: Condition = {"objective": ("bgrl",)}
+_VICREG: Condition = {"objective": ("vicreg",)}
+
+_WITH_SPLITS = ("cora", "citeseer", "pubmed", "wikics")
+
+# What a run may use and whether it may fetch its data decide no number.
+_NOT_IDENTITY = ("download", "memory_share")
+
+
+class GraphConfig(ExperimentConfig):
+    """One run on one graph: data, two augmented views, encoder, objective, penalty, training and probe."""
+
+    dataset: GraphName = setting(
+        "block_model", "A graph drawn from a seed, a public one, or your own.", group="data", title="Graph"
+    )
+    own_graph: str = setting(
+        "", "Name under which your graph was uploaded.", group="data", title="Your graph", when={"dataset": ("own",)}
+    )
+    download: bool = setting(False, "Fetch the graph if it is not in the data folder yet.", group="data")
+    num_nodes: int = setting(
+        1_000, "Nodes drawn.", group="data", title="Nodes", unit="nodes", ge=20, le=200_000, log=True, when=_BLOCKS
+    )
+    num_classes: int = setting(5, "Classes K, as equal as the nodes allow.", group="data", ge=2, le=100, when=_BLOCKS)
+    homophily: float = setting(
+        0.7,
+        "Expected share of edges inside a class; 1/K carries no information.",
+        group="data",
+        ge=0,
+        le=1,
+        when=_BLOCKS,
+    )
+    average_degree: float = setting(
+        6.0,
+        "Expected neighbours of a node.",
+        group="data",
+        title="Average degree",
+        gt=0,
+        le=1_000,
+        log=True,
+        when=_BLOCKS,
+    )
+    feature_dimension: int = setting(
+        64, "Dimension of the node features.", group="data", title="Features", ge=1, le=10_000, log=True, when=_BLOCKS
+    )
+    feature_signal: float = setting(
+        1.0, "Length of the class means, in units of the noise.", group="data", ge=0, le=100, when=_BLOCKS
+    )
+    feature_scaling: Literal["none", "row", "standard"] = setting(
+        "none", "Features as they are, rows divided by their sum, or columns standardised.", group="data"
+    )
+
+    depth: int = setting(2, "Graph convolutions.", group="encoder", unit="layers", ge=1, le=16)
+    hidden_width: int = setting(
+        64, "Width of every layer but the last.", group="encoder", unit="units", ge=1, le=4096, log=True
+    )
+    output_width: int = setting(
+        32,
+        "Width of the last layer: dimension of the representations.",
+        group="encoder",
+        unit="units",
+        ge=1,
+        le=4096,
+        log=True,
+    )
+    norm: Literal["batch", "layer", "none"] = setting(
+        "batch", "BatchNorm (BGRL), LayerNorm over each node's units, or none.", group="encoder", title="Normalisation"
+    )
+
+    objective: Literal["bgrl", "grace", "barlow_twins", "vicreg"] = setting(
+        "bgrl", "Bootstrapped regression, InfoNCE, redundancy reduction, or variance and covariance.", group="objective"
+    )
+    head_width: int = setting(
+        64,
+        "Hidden width of predictor (BGRL) or projector; 0 is no head.",
+        group="objective",
+        unit="units",
+        ge=0,
+        le=4096,
+    )
+    ema_decay: float = setting(
+        0.99, "First decay of the target encoder; rises to 1 by a cosine.", group="objective", ge=0, le=1, when=_BGRL
+    )
+    temperature: float = setting(
+        0.4, "Softmax temperature.", group="objective", gt=0, le=100, log=True, when={"objective": ("grace",)}
+    )
+    redundancy_weight: float = setting(
+        0.004,
+        "Weight of the off-diagonal terms.",
+        group="objective",
+        ge=0,
+        le=1e4,
+        when={"objective": ("barlow_twins",)},
+    )
+    invariance_weight: float = setting(
+        25.0, "Weight of the invariance term.", group="objective", ge=0, le=1e4, when=_VICREG
+    )
+    variance_weight: float = setting(
+        25.0, "Weight of the variance term.", group="objective", ge=0, le=1e4, when=_VICREG
+    )
+    covariance_weight: float = setting(
+        1.0, "Weight of the covariance term.", group="objective", ge=0, le=1e4, when=_VICREG
+    )
+    drop_edge_rate_1: float = setting(
+        0.3, "Share of edges dropped in view 1, each direction by itself.", group="objective", ge=0, lt=1
+    )
+    drop_edge_rate_2: float = setting(0.4, "Share of edges dropped in view 2.", group="objective", ge=0, lt=1)
+    drop_feature_rate_1: float = setting(
+        0.3, "Share of feature columns masked in view 1.", group="objective", ge=0, lt=1
+    )
+    drop_feature_rate_2: float = setting(
+        0.4, "Share of feature columns masked in view 2.", group="objective", ge=0, lt=1
+    )
+    augmentation_scale: float = setting(
+        1.0,
+        "Multiplies all four rates: 0 is no augmentation.",
+        group="objective",
+        title="Augmentation scale",
+        ge=0,
+        le=1,
+    )
+
+    penalty: Penalty = setting("werank", "Regularizer that the strength multiplies.", group="penalty")
+    alpha_schedule: Schedule = setting(
+        "uniform", "How the strength is spread over the convolutions.", group="penalty", title="Layer schedule"
+    )
+    alpha_weights: tuple[float, ...] = setting(
+        (), "One weight a convolution.", group="penalty", title="Layer weights", when={"alpha_schedule": ("explicit",)}
+    )
+    penalize_head: bool = setting(False, "Penalise predictor or projector too.", group="penalty")
+    weight_decay: float = setting(1e-5, "Decoupled weight decay of AdamW.", group="penalty", ge=0, le=10, log=True)
+
+    learning_rate: float = setting(1e-3, "Highest learning rate.", group="training", gt=0, le=10, log=True)
+    warmup_epochs: int = setting(
+        20, "Epochs of linear warm-up; then a cosine to 0.", group="training", unit="epochs", ge=0, le=1_000_000
+    )
+    epochs: int = setting(200, "Full-graph steps.", group="training", unit="epochs", ge=1, le=1_000_000, log=True)
+    bfloat16: bool = setting(
+        False, "Round operands of dense products to bfloat16; weights stay float32.", group="training"
+    )
+    memory_share: float = setting(
+        0.6, "Share of the free memory that a job may use.", group="training", title="Memory budget", gt=0, le=1
+    )
+
+    records: int = setting(10, "Times at which metrics are recorded, spread evenly.", group="evaluation", ge=1, le=1000)
+    evaluation_rows: int = setting(
+        4096, "Most nodes used for rank metrics.", group="evaluation", unit="nodes", ge=16, le=20_000
+    )
+    classifier: Literal["multinomial", "one_vs_rest"] = setting(
+        "multinomial", "Logistic regression of the probe; one-vs-rest is what published tables use.", group="evaluation"
+    )
+    splits: Literal["random", "own"] = setting(
+        "random", "Random 10/10/80 splits, or the ones the data set brings along.", group="evaluation"
+    )
+    num_splits: int = setting(
+        20, "Random splits of the probe.", group="evaluation", unit="splits", ge=1, le=200, when={"splits": ("random",)}
+    )
+
+    @property
+    def steps_field(self) -> str:
+        """One epoch is one full-graph step."""
+        return "epochs"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Output width of every convolution."""
+        return (self.hidden_width,) * (self.depth - 1) + (self.output_width,)
+
+    @property
+    def schedule(self) -> str | tuple[float, ...]:
+        """The layer schedule by name, or the explicit weights."""
+        return self.alpha_weights if self.alpha_schedule == "explicit" else self.alpha_schedule
+
+    @property
+    def drop_rates(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(edges, features) for view 1 and view 2, the scale applied."""
+        first = self.drop_edge_rate_1, self.drop_feature_rate_1
+        second = self.drop_edge_rate_2, self.drop_feature_rate_2
+        scale = self.augmentation_scale
+        return (first[0] * scale, first[1] * scale), (second[0] * scale, second[1] * scale)
+
+    def effective(self) -> dict[str, Any]:
+        """The fields that decide numbers: neither the memory budget nor leave to download."""
+        return {name: value for name, value in super().effective().items() if name not in _NOT_IDENTITY}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.alpha_schedule == "explicit" and len(self.alpha_weights) != self.depth:
+            raise ValueError(
+                f"alpha_weights has {len(self.alpha_weights)} values; depth = {self.depth} needs {self.depth}."
+            )
+        if any(weight < 0 for weight in self.alpha_weights):
+            raise ValueError(f"alpha_weights = {list(self.alpha_weights)} must not be negative.")
+        if self.objective == "bgrl" and self.head_width == 0:
+            raise ValueError("head_width = 0: bgrl needs a predictor; without one it regresses onto itself.")
+        if self.dataset == "own" and not self.own_graph:
+            raise ValueError("own_graph is empty: choose one of your uploaded graphs.")
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs} must be at most epochs = {self.epochs}.")
+        if self.splits == "own" and self.dataset not in _WITH_SPLITS:
+            raise ValueError(f"splits = 'own': {self.dataset} brings none along, only {', '.join(_WITH_SPLITS)} do.")
+        return self
+
+
+_PAPER: dict[str, Any] = {"head_width": 512, "epochs": 10_000, "warmup_epochs": 1_000, "classifier": "one_vs_rest"}
+
+
+def _published(
+    dataset: str,
+    widths: tuple[int, int],
+    learning_rate: float,
+    edges: tuple[float, float],
+    features: tuple[float, float],
+    **more: Any,
+) -> GraphConfig:
+    """A row of the table in Thakoor et al. 2022 (appendix): layers, learning rate, drop rates of the two views."""
+    rates = dict(zip(("drop_edge_rate_1", "drop_edge_rate_2"), edges, strict=True))
+    rates |= dict(zip(("drop_feature_rate_1", "drop_feature_rate_2"), features, strict=True))
+    sizes = {"hidden_width": widths[0], "output_width": widths[1], "learning_rate": learning_rate}
+    scaling = {"feature_scaling": "row"} | more
+    return GraphConfig.model_validate({"dataset": dataset, **_PAPER, **sizes, **rates, **scaling})
+
+
+GRAPH_PRESETS: dict[str, tuple[str, GraphConfig]] = {
+    "block_model": ("Block model", GraphConfig()),
+    "cora": (
+        "Cora",
+        GraphConfig(
+            dataset="cora",
+            hidden_width=512,
+            output_width=256,
+            head_width=512,
+            feature_scaling="row",
+            learning_rate=5e-4,
+            warmup_epochs=100,
+            epochs=1_000,
+        ),
+    ),
+    "wikics": (
+        "WikiCS",
+        _published("wikics", (512, 256), 5e-4, (0.2, 0.3), (0.2, 0.1), feature_scaling="standard", splits="own"),
+    ),
+    "amazon_computers": ("Amazon Computers", _published("amazon_computers", (256, 128), 5e-4, (0.5, 0.4), (0.2, 0.1))),
+    "amazon_photo": ("Amazon Photo", _published("amazon_photo", (256, 128), 1e-4, (0.4, 0.1), (0.1, 0.2))),
+    "coauthor_cs": ("Coauthor CS", _published("coauthor_cs", (512, 256), 1e-5, (0.3, 0.2), (0.3, 0.4))),
+    "coauthor_physics": ("Coauthor Physics", _published("coauthor_physics", (256, 128), 1e-5, (0.4, 0.1), (0.1, 0.4))),
+}
