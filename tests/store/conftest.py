@@ -1,4 +1,4 @@
-"""A fresh store per test, over every backend there is: SQLite always, PostgreSQL where `WERANK_TEST_POSTGRES` is a URL."""
+"""A fresh store per test and backend: SQLite always, PostgreSQL where `WERANK_TEST_POSTGRES` is a URL."""
 
 import os
 from collections.abc import Callable, Iterator

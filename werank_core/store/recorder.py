@@ -134,7 +134,7 @@ class StoreSink:
 def _finite(values: Mapping[str, np.ndarray], num_runs: int) -> np.ndarray:
     """Which runs `(R,)` have no recorded loss that is NaN or infinite."""
     losses = [value for name, value in values.items() if name.rpartition("/")[2] == "loss"]
-    return np.isfinite(np.stack([np.zeros(num_runs), *losses])).all(axis=0)
+    return np.asarray(np.isfinite(np.stack([np.zeros(num_runs), *losses])).all(axis=0))
 
 
 def _recorded_before(store: Store, claimed: Claim) -> dict[str, np.ndarray]:

@@ -1,0 +1,221 @@
+"""What is read back: tidy frames, lists, progress."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from werank_core.experiments import experiment
+from werank_core.store import Store, StoreError, queries, queue
+from werank_core.store.recorder import StoreSink
+from werank_core.store.runs import submit
+from werank_core.sweeps import SweepSpec, shape_key
+from werank_core.vocabulary import RunState
+
+MakeSpec = Callable[..., SweepSpec]
+
+
+def record(store: Store, *, steps: tuple[int, ...] = (0, 5, 10), end: bool = True) -> queue.Claim:
+    """Record known numbers for the oldest job: value = 100 run + step (+ layer / 10)."""
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    queue.started_on(store, claimed, "cpu")
+    sink = StoreSink(store, claimed)
+    runs = 100.0 * np.arange(len(claimed.run_ids))
+    for step in steps:
+        layers = runs[:, None] + step + np.array([0.1, 0.2, 0.3])
+        values = {"loss": runs + step, "weight_stable_rank": layers, "train/accuracy": runs, "test/accuracy": -runs}
+        if step == 0:
+            values["untrained_accuracy"] = runs + 0.5
+        spectra = runs[:, None] + step + np.arange(4.0)
+        sink.write(step, values, {("weight_spectrum", 2): spectra, ("picture", 0): spectra.reshape(-1, 2, 2)})
+    if end:
+        queue.finish(store, claimed, RunState.FINISHED, seconds=8.0)
+    return claimed
+
+
+def test_an_empty_store_gives_empty_frames_with_every_column(store: Store) -> None:
+    for frame in (queries.final_metrics(store), queries.history(store, []), queries.history(store, ["0" * 16])):
+        assert tuple(frame.columns) == queries.TIDY
+        assert frame.empty
+        assert frame["value"].dtype == np.float64
+    assert queries.arrays(store, [], "x").empty
+    assert queries.sweeps(store).empty
+    assert queries.runs(store).empty
+    assert queries.machine(store).queued_jobs == 0
+
+
+def test_final_metrics_are_the_newest_values(store: Store, make_spec: MakeSpec) -> None:
+    done = submit(store, make_spec())
+    claimed = record(store)
+    frame = queries.final_metrics(store)
+    assert tuple(frame.columns) == queries.TIDY
+    assert len(frame) == 4 * (1 + 3 + 1 + 1 + 1)
+    assert set(frame["sweep_id"]) == {done.sweep_id}
+    assert set(frame["state"]) == {"finished"}
+    assert set(frame["step"]) == {10}
+    own = frame[frame["run_id"] == claimed.run_ids[2]].set_index(["metric", "split", "layer"])["value"]
+    assert own["loss", "", 0] == 210.0
+    assert own["untrained_accuracy", "", 0] == 200.5
+    assert own["accuracy", "train", 0] == 200.0
+    assert own["accuracy", "test", 0] == -200.0
+    assert own["weight_stable_rank", "", 3] == 210.3
+    configs = dict(zip(claimed.run_ids, claimed.batch.configs, strict=True))
+    assert all(configs[row.run_id].strength == row.strength for row in frame.itertuples())
+    assert all(configs[row.run_id].model_seed == row.seed for row in frame.itertuples())
+
+
+def test_metrics_can_be_chosen_by_name_and_split(store: Store, make_spec: MakeSpec) -> None:
+    submit(store, make_spec())
+    claimed = record(store)
+    both = queries.final_metrics(store, metrics=["accuracy"])
+    assert set(both["split"]) == {"train", "test"}
+    assert set(queries.final_metrics(store, metrics=["test/accuracy", "loss"])["split"]) == {"test", ""}
+    assert queries.final_metrics(store, metrics=["unheard of"]).empty
+    assert set(queries.history(store, claimed.run_ids, ["weight_stable_rank"])["layer"]) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_history_is_the_same_before_and_after_compaction(store: Store, make_spec: MakeSpec, end: bool) -> None:
+    submit(store, make_spec())
+    claimed = record(store, end=end)
+    frame = queries.history(store, list(claimed.run_ids[1:2]))
+    assert set(frame["run_id"]) == {claimed.run_ids[1]}
+    assert set(frame["state"]) == {"finished" if end else "running"}
+    loss = frame[frame["metric"] == "loss"]
+    assert list(loss["step"]) == [0, 5, 10]
+    assert list(loss["value"]) == [100.0, 105.0, 110.0]
+    assert list(frame[frame["metric"] == "untrained_accuracy"]["step"]) == [0]
+    layer = frame[(frame["metric"] == "weight_stable_rank") & (frame["layer"] == 2)]
+    assert np.allclose(layer["value"], [100.2, 105.2, 110.2], rtol=1e-6)
+
+
+def test_a_step_recorded_again_replaces_the_first(store: Store, make_spec: MakeSpec) -> None:
+    submit(store, make_spec())
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    sink = StoreSink(store, claimed)
+    for value in (1.0, 2.0):
+        sink.write(5, {"loss": np.full(4, value)}, {("spectrum", 1): np.full((4, 2), value)})
+    queue.finish(store, claimed, RunState.FINISHED)
+    assert list(queries.history(store, claimed.run_ids[:1])["value"]) == [2.0]
+    assert queries.arrays(store, claimed.run_ids[:1], "spectrum")["values"][0].tolist() == [2.0, 2.0]
+
+
+def test_infinite_and_missing_values_survive(store: Store, make_spec: MakeSpec) -> None:
+    submit(store, make_spec())
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    StoreSink(store, claimed).write(0, {"nc1": np.array([np.inf, np.nan, 1.0, 2.0])}, {})
+    final = queries.final_metrics(store).set_index("run_id")["value"]
+    assert final[claimed.run_ids[0]] == math.inf
+    assert math.isnan(final[claimed.run_ids[1]])
+    assert set(queries.runs(store)["state"]) == {"running"}
+
+
+def test_arrays_keep_their_shape(store: Store, make_spec: MakeSpec) -> None:
+    submit(store, make_spec())
+    claimed = record(store)
+    last = queries.arrays(store, list(claimed.run_ids), "picture")
+    assert tuple(last.columns) == queries.ARRAYS
+    assert set(last["step"]) == {10}
+    picture = last.set_index("run_id").loc[claimed.run_ids[3], "values"]
+    assert picture.dtype == np.float32
+    assert picture.tolist() == [[310.0, 311.0], [312.0, 313.0]]
+    assert list(queries.arrays(store, claimed.run_ids[:1], "weight_spectrum", "all")["step"]) == [0, 5, 10]
+    assert set(queries.arrays(store, list(claimed.run_ids), "weight_spectrum", 5)["step"]) == {5}
+    assert set(last["layer"]) == {0}
+
+
+def test_the_second_axis_is_that_of_the_sweep_asked_for(store: Store, make_spec: MakeSpec) -> None:
+    axis = {"second_axis": "augmentation_strength", "second_values": (0.1, 0.3)}
+    wide = submit(store, make_spec(strengths=(0.0,), seeds=1, **axis))
+    plain = submit(store, make_spec(strengths=(0.0,), seeds=1))  # augmentation_strength 0.3 is the default
+    assert plain.reused_runs == 1
+    record(store)
+    one = queries.final_metrics(store, sweep_ids=[wide.sweep_id], metrics=["loss"])
+    assert sorted(one["second_value"]) == [0.1, 0.3]
+    assert set(one["second_axis"]) == {"augmentation_strength"}
+    other = queries.final_metrics(store, sweep_ids=[plain.sweep_id], metrics=["loss"])
+    assert other["second_value"].isna().all()
+    assert other["second_axis"].isna().all()
+    assert len(queries.final_metrics(store, sweep_ids=[wide.sweep_id, plain.sweep_id], metrics=["loss"])) == 3
+    assert len(queries.final_metrics(store, metrics=["loss"])) == 2
+    shared = list(other["run_id"])
+    assert queries.history(store, shared)["second_value"].isna().all()
+    assert set(queries.history(store, shared, sweep_id=wide.sweep_id)["second_value"]) == {0.3}
+    assert set(queries.arrays(store, shared, "picture", sweep_id=wide.sweep_id)["second_value"]) == {0.3}
+
+
+def test_lists_show_states_and_times(store: Store, make_spec: MakeSpec) -> None:
+    submit(store, make_spec(strengths=(0.1, 1.0), seeds=7))
+    record(store)
+    row = queries.sweeps(store).iloc[0]
+    assert (row["num_runs"], row["finished"], row["queued"], row["failed"]) == (21, 16, 5, 0)
+    assert not row["stale"]
+    assert abs((pd.Timestamp.now(tz="UTC") - row["created_at"]).total_seconds()) < 60
+    table = queries.runs(store)
+    assert len(table) == 21
+    finished = queries.runs(store, states=["finished"])
+    assert len(finished) == 16
+    assert str(finished["finished_at"].dt.tz) == "UTC"
+    assert (finished["seconds"] >= 0).all()
+    assert set(finished["device"]) == {"cpu"}
+    assert set(experiment("toy_ssl").headline) <= set(table.columns)
+    assert set(table["accuracy"].dropna()) == set(-100.0 * np.arange(16))
+    assert len(queries.runs(store, limit=3)) == 3
+    assert queries.runs(store, experiment="graph").empty
+    assert queries.sweeps(store, experiment="graph").empty
+
+
+def test_details_tell_everything(store: Store, make_spec: MakeSpec) -> None:
+    done = submit(store, make_spec(name="mine", depth=3))
+    claimed = record(store)
+    details = queries.run_details(store, claimed.run_ids[1])
+    assert details.config == claimed.configs[1]
+    assert details.state is RunState.FINISHED
+    assert (details.step, details.num_steps, details.device, details.attempts) == (10, 10, "cpu", 1)
+    assert details.sweeps == ((done.sweep_id, "mine"),)
+    with pytest.raises(StoreError, match="no run"):
+        queries.run_details(store, "f" * 16)
+    with pytest.raises(StoreError, match="no sweep"):
+        queries.sweep_spec(store, "f" * 16)
+
+
+def test_progress_counts_run_steps_and_tells_when(store: Store, make_spec: MakeSpec) -> None:
+    spec = make_spec(strengths=(0.1, 1.0), seeds=7)
+    done = submit(store, spec)
+    fresh = queries.progress(store, done.sweep_id)
+    assert (fresh.jobs_done, fresh.jobs_total, fresh.steps_total, fresh.eta_seconds) == (0, 2, 210, None)
+    assert fresh.active
+    assert fresh.runs[RunState.QUEUED] == 21
+    record(store)  # 16 runs of 10 steps in 8 s
+    key = shape_key(experiment("toy_ssl"), spec.config)
+    assert queries.step_seconds(store, key) == pytest.approx(0.05)
+    assert queries.step_seconds(store, "unheard of") is None
+    assert queries.progress(store, done.sweep_id).eta_seconds == pytest.approx(5 * 10 * 0.05)
+    record(store, steps=(0, 5), end=False)
+    half = queries.progress(store, done.sweep_id)
+    assert (half.jobs_done, half.step, half.num_steps, half.devices) == (1, 5, 10, ("cpu",))
+    assert half.steps_done == 160 + 25
+    assert half.eta_seconds == pytest.approx(5 * 5 * 0.05)
+    assert half.share == pytest.approx(185 / 210)
+
+
+def test_every_change_moves_the_revision_and_reading_does_not(store: Store, make_spec: MakeSpec) -> None:
+    seen = [queries.revision(store)]
+    submit(store, make_spec())
+    seen.append(queries.revision(store))
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    seen.append(queries.revision(store))
+    StoreSink(store, claimed).write(0, {"loss": np.ones(4)}, {})
+    seen.append(queries.revision(store))
+    queue.finish(store, claimed, RunState.FINISHED)
+    seen.append(queries.revision(store))
+    assert sorted(set(seen)) == seen
+    queries.final_metrics(store)
+    queries.runs(store)
+    assert queries.revision(store) == seen[-1]
