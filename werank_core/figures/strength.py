@@ -1,0 +1,245 @@
+"""Metrics against strength: linked rows with mean, 95% band, every seed, and strength 0 on its own strip."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from werank_core.figures.formats import format_strength, format_value
+from werank_core.figures.strength_axis import StrengthAxis
+from werank_core.figures.strength_series import Series, logarithmic, row_series, series_traces, theory_traces
+from werank_core.figures.style import (
+    BAND_OPACITY,
+    MARGIN,
+    PALETTES,
+    Theme,
+    empty_figure,
+    template,
+    title_layout,
+    top_margin,
+    translucent,
+)
+from werank_core.figures.summaries import distinct, select_metrics
+from werank_core.vocabulary import metric
+
+ROW_HEIGHT = 138
+ROW_TITLE = 30
+NOTHING_YET = "Nothing to draw yet: run a sweep, or choose one that has finished runs."
+_LEFT_OUT = {
+    "num_diverged": "diverged",
+    "num_failed": "failed",
+    "num_unfinished": "unfinished",
+    "num_undefined": "undefined",
+}
+
+
+def plot_strength(
+    summary: pd.DataFrame,
+    points: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    strength_label: str = "strength",
+    theme: Theme = "light",
+    second_axis_label: str | None = None,
+    theory: pd.DataFrame | None = None,
+    picked: float | None = None,
+    title: str = "",
+) -> go.Figure:
+    """One row per metric over a shared strength axis; in it one line per second value, split and layer.
+
+    A point carries `customdata` [run_id, strength, second_value]; on a mean the run id is "". A unified hover
+    box shows mean, interval and n of every row. A hollow mean has fewer seeds than expected, a hollow point
+    is a run that has not finished.
+
+    Args:
+        summary: of `summarize_strength`.
+        points: the tidy frame it was made of.
+        metrics: names or "split/name" keys, one row each, the first at the top.
+        strength_label: of the axis, such as "strength α".
+        second_axis_label: what the legend calls the second values.
+        theory: closed forms drawn behind, [metric, strength, value] and optionally `label`.
+        picked: a strength to mark across all rows, such as the last one clicked.
+        title: over the figure; the page's own heading usually stands for it.
+    """
+    chosen = select_metrics(summary, metrics)
+    if chosen.empty or chosen["mean"].isna().all():
+        return _nothing_to_draw(chosen, metrics, strength_label, theme, title)
+    caption = strength_caption(chosen, strength_label)
+    lines = [line for row, key in enumerate(metrics) for line in row_series(chosen, points, key, row, theme)]
+    legend = len({line.name for line in lines}) > 1 or theory is not None
+    frame = _frame(title, caption, len(metrics), legend, theme)
+    axis = _axis(chosen, metrics, frame)
+    layout = frame | axis.layout(strength_label, theme)
+    layout["shapes"] = [*layout["shapes"], *_baseline_lines(lines, axis, theme), *_picked_mark(picked, axis, theme)]
+    layout["annotations"] = [*_row_titles(metrics, axis), *_left_out_marks(chosen, axis, theme)]
+    layout["legend"] = {"title": {"text": second_axis_label or ""}}
+    return go.Figure(data=[*theory_traces(theory, metrics, axis, theme), *_measured_traces(lines, axis)], layout=layout)
+
+
+def plot_layers_strength(
+    summary: pd.DataFrame,
+    points: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    strength_label: str = "strength",
+    theme: Theme = "light",
+    theory: pd.DataFrame | None = None,
+    title: str = "",
+) -> go.Figure:
+    """As `plot_strength` for per-layer metrics: one line per layer, coloured from the first to the last."""
+    kept = [frame[frame["layer"] > 0] if len(frame) else frame for frame in (summary, points)]
+    return plot_strength(
+        kept[0], kept[1], metrics, strength_label=strength_label, theme=theme, theory=theory, title=title
+    )
+
+
+def strength_height(num_rows: int) -> int:
+    """Pixels of a strength figure without a legend, for a page to reserve before the data is there."""
+    return 108 + max(num_rows, 1) * ROW_HEIGHT
+
+
+def strength_caption(summary: pd.DataFrame, strength_label: str = "strength") -> str:
+    """How many seeds the figure shows, and a line for each kind of run that it leaves out."""
+    if summary.empty:
+        return ""
+    low, high, expected = int(summary["n"].min()), int(summary["n"].max()), int(summary["n_expected"].max())
+    seeds = f"{high} of {expected} seeds" if high < expected else f"{expected} seed{'s' * (expected != 1)}"
+    fewer = f", at some strengths {low}" if low < high else ""
+    shown = f"Mean and 95% interval over {seeds}{fewer}." if high > 1 else f"{seeds}: one seed has no interval."
+    return "\n".join([shown, *left_out_sentences(summary, strength_label)])
+
+
+def left_out_sentences(summary: pd.DataFrame, strength_label: str = "strength") -> Iterator[str]:
+    """One sentence for each kind of run that is not in the mean, with its strengths."""
+    for column, word in _LEFT_OUT.items():
+        counts = _left_out(summary, column)
+        if len(counts):
+            where = ", ".join(map(format_strength, counts.index))
+            subject = ("value" if column == "num_undefined" else "run") + "s" * (int(counts.sum()) != 1)
+            yield f"{counts.sum()} {subject} {word} at {strength_label.split()[-1]} = {where}, not in the mean."
+
+
+def _left_out(summary: pd.DataFrame, column: str) -> pd.Series:
+    """Runs left out per strength; a run is counted once, however many metrics it has."""
+    if summary.empty:
+        return pd.Series(dtype=int)
+    counts = summary.groupby(["strength", "second_value"], dropna=False)[column].max().groupby("strength").sum()
+    return counts[counts > 0].astype(int)
+
+
+def _nothing_to_draw(
+    chosen: pd.DataFrame, metrics: Sequence[str], strength_label: str, theme: Theme, title: str
+) -> go.Figure:
+    labels = ", ".join(metric(key.rpartition("/")[2]).label for key in metrics)
+    sentence = " ".join(left_out_sentences(chosen, strength_label)) or NOTHING_YET
+    return empty_figure(title or labels[:1].upper() + labels[1:], sentence, theme, strength_height(len(metrics)))
+
+
+def _frame(title: str, caption: str, num_rows: int, legend: bool, theme: Theme) -> dict[str, Any]:
+    """Everything around the axes."""
+    return {
+        "template": template(theme), "title": title_layout(title, caption, theme), "showlegend": legend,
+        "height": strength_height(num_rows) + 34 * bool(title) + 30 * legend,
+        "margin": MARGIN | {"t": top_margin(title, caption) + 26, "b": MARGIN["b"] + 30 * legend},
+        "hovermode": "x unified", "hoversubplots": "axis",
+    }  # fmt: skip
+
+
+def _axis(chosen: pd.DataFrame, metrics: Sequence[str], frame: dict[str, Any]) -> StrengthAxis:
+    drawn = frame["height"] - frame["margin"]["t"] - frame["margin"]["b"]
+    logs = tuple(logarithmic(chosen, key) for key in metrics)
+    return StrengthAxis(tuple(distinct(chosen["strength"])), len(metrics), ROW_TITLE / drawn, logs)
+
+
+def _measured_traces(lines: Sequence[Series], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for line in lines:
+        yield from series_traces(line, axis, legend=line.name not in seen)
+        seen.add(line.name)
+
+
+def _baseline_lines(lines: Sequence[Series], axis: StrengthAxis, theme: Theme) -> Iterator[dict[str, Any]]:
+    """The mean at strength 0 as a dotted line across its row, where the row has one line only."""
+    rows = [line.row for line in lines]
+    for line in lines:
+        at_zero = line.summary.loc[line.summary["strength"] == 0, "mean"].dropna()
+        if rows.count(line.row) == 1 and len(at_zero):
+            y = axis.place(line.row, baseline=True)["yaxis"]
+            yield {
+                "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": y, "y0": at_zero.iloc[0],
+                "y1": at_zero.iloc[0],
+                "line": {"color": PALETTES[theme].muted, "width": 1, "dash": "dot"}, "layer": "below",
+            }  # fmt: skip
+
+
+def _picked_mark(picked: float | None, axis: StrengthAxis, theme: Theme) -> Iterator[dict[str, Any]]:
+    if picked in axis.strengths:
+        place = axis.place(0, baseline=picked == 0)
+        yield {
+            "type": "line", "xref": place["xaxis"], "x0": picked, "x1": picked, "yref": "paper", "y0": 0,
+            "y1": 1, "layer": "below",
+            "line": {"color": translucent(PALETTES[theme].series[0], 0.25), "width": 12},
+        }  # fmt: skip
+
+
+def _row_titles(metrics: Sequence[str], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
+    for row, key in enumerate(metrics):
+        split, _, name = key.rpartition("/")
+        yield {
+            "text": f"<b>{metric(name).axis_title}</b>" + (f", {split}" if split else ""),
+            "hovertext": metric(name).tooltip,
+            "x": 0, "xref": "paper", "xanchor": "left", "y": axis.row_domain(row)[1], "yref": "paper",
+            "yanchor": "bottom",
+            "showarrow": False, "yshift": 2,
+        }  # fmt: skip
+
+
+def _left_out_marks(chosen: pd.DataFrame, axis: StrengthAxis, theme: Theme) -> Iterator[dict[str, Any]]:
+    """A cross with the number of diverged and failed runs at the foot of the figure, at their strength."""
+    bottom = axis.num_rows - 1
+    counts = _left_out(chosen, "num_diverged").add(_left_out(chosen, "num_failed"), fill_value=0).astype(int)
+    for strength, count in zip(counts.index.astype(float), counts, strict=True):
+        place = axis.place(bottom, baseline=strength == 0)
+        yield {
+            "text": f"✕ {count}",
+            "hovertext": f"{count} diverged or failed at {format_strength(strength)}: not in the mean",
+            "x": math.log10(strength) if strength > 0 else 0, "xref": place["xaxis"], "y": 0,
+            "yref": place["yaxis"] + " domain", "yanchor": "bottom", "showarrow": False,
+            "font": {"size": 11, "color": PALETTES[theme].muted},
+        }  # fmt: skip
+
+
+def plot_sparkline(summary: pd.DataFrame, metric_key: str, theme: Theme = "light", height: int = 72) -> go.Figure:
+    """A miniature for a card: one metric against the rank of the strength, with band and baseline."""
+    bare = {"visible": False, "fixedrange": True}
+    layout = {
+        "template": template(theme), "height": height, "margin": {"l": 2, "r": 2, "t": 4, "b": 4},
+        "showlegend": False,
+        "xaxis": bare, "yaxis": bare, "hovermode": "x", "title": {"text": ""},
+    }  # fmt: skip
+    rows = select_metrics(summary, [metric_key])
+    if rows.empty or rows["mean"].isna().all():
+        return go.Figure(layout=layout)
+    first = rows.drop_duplicates("strength").dropna(subset="mean").sort_values("strength")
+    return go.Figure(data=list(_sparkline_traces(first, theme)), layout=layout)
+
+
+def _sparkline_traces(rows: pd.DataFrame, theme: Theme) -> Iterator[dict[str, Any]]:
+    colors = PALETTES[theme]
+    places = list(range(len(rows)))
+    quiet = {"mode": "lines", "hoverinfo": "skip", "x": places}
+    band = rows["low"].fillna(rows["mean"]), rows["high"].fillna(rows["mean"])
+    if rows["strength"].iloc[0] == 0:
+        reference = {"color": colors.line, "width": 1, "dash": "dot"}
+        yield quiet | {"y": [rows["mean"].iloc[0]] * len(rows), "line": reference}
+    yield quiet | {"y": band[0].tolist(), "line": {"width": 0}}
+    fill = {"fill": "tonexty", "fillcolor": translucent(colors.series[0], BAND_OPACITY)}
+    yield quiet | fill | {"y": band[1].tolist(), "line": {"width": 0}}
+    texts = [f"{format_strength(s)}: {format_value(m)}" for s, m in zip(rows["strength"], rows["mean"], strict=True)]
+    yield {
+        "mode": "lines+markers", "x": places, "y": rows["mean"].tolist(), "text": texts,
+        "hovertemplate": "%{text}<extra></extra>",
+        "line": {"color": colors.series[0], "width": 2}, "marker": {"size": 4},
+    }  # fmt: skip
