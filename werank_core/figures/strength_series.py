@@ -96,11 +96,8 @@ class _Looks:
         several_layers, several_splits = len(self.layers) > 1, len(self.splits) > 1
         color = sequential_colors(len(self.layers))[place] if several_layers else self.colors[second % len(self.colors)]
         dash = self.splits.index(split) if several_splits else second
-        return (
-            color,
-            SYMBOLS[(place if several_layers else second) % len(SYMBOLS)],
-        )
-        DASHES[dash % len(DASHES)]
+        symbol = SYMBOLS[(place if several_layers else second) % len(SYMBOLS)]
+        return color, symbol, DASHES[dash % len(DASHES)]
 
 
 def _drawn_points(points: pd.DataFrame) -> pd.DataFrame:
