@@ -173,9 +173,10 @@ class Store:
         if self.read_only:
             raise StoreError(READ_ONLY)
         with _explained(), self._writer.begin() as connection:
-            yield connection
             if bump:
+                # First: the counter's row lock makes writers take turns in every database, as SQLite's one lock does.
                 connection.execute(_BUMP)
+            yield connection
 
     @cached_property
     def _writer(self) -> Engine:
