@@ -22,8 +22,8 @@ class Preset:
 class Experiment:
     """What the rest of the house needs to know about one experiment.
 
-    `trainer` is "module:function", resolved by the worker alone. Runs of one batch may differ in `batch_varies` (besides
-    strength and seeds) and must agree in everything else; at most `max_batch` of them are trained as one stacked model.
+    `trainer` is "module:function", resolved by the worker alone. Runs of one batch may differ in `batch_varies`
+    (besides strength and seeds) and must agree in everything else; at most `max_batch` of them train as one model.
     """
 
     name: str

@@ -19,7 +19,8 @@ class Settings(BaseSettings):
 
     store: str = Field("", description="SQLAlchemy URL of the store; empty: SQLite in the home folder below.")
     home: Path = Field(
-        default_factory=lambda: user_data_path(APP_NAME), description="Folder of the store, checkpoints, locks and logs."
+        default_factory=lambda: user_data_path(APP_NAME),
+        description="Folder of the store, checkpoints, locks and logs.",
     )
     data_folder: Path = Field(
         default_factory=lambda: user_cache_path(APP_NAME) / "data", description="Folder of downloaded data sets."

@@ -54,9 +54,9 @@ def test_response_of_a_linear_map_is_that_of_its_matrix(seed: int, scale: float)
 
 
 def test_response_of_a_scaled_identity_is_its_scale() -> None:
-    inputs, noise = random_tensor(5, 2, 3, 3), random_tensor(5, 2, 3, 3, seed=1)
-    assert response_sensitivity(lambda x: 2.5 * x.flatten(1), inputs, noise).item() == pytest.approx(2.5)
-    assert response_sensitivity(torch.zeros_like, inputs.flatten(1), noise.flatten(1)).item() == 0
+    inputs, noise = random_tensor(2, 5, 18), random_tensor(2, 5, 18, seed=1)
+    assert response_sensitivity(lambda x: 2.5 * x, inputs, noise).tolist() == pytest.approx([2.5, 2.5])
+    assert response_sensitivity(torch.zeros_like, inputs, noise).tolist() == [0, 0]
 
 
 def test_response_of_stacked_runs_is_that_of_each() -> None:

@@ -31,7 +31,7 @@ def setting(
     `group` is the heading it stands under, `log` asks for a logarithmic axis, and `when` names the values of other
     fields under which it has any effect (outside them forms hide it and the run's identity ignores it).
     """
-    extra = {"group": group, "unit": unit, "log": log, "when": when or {}}
+    extra: Any = {"group": group, "unit": unit, "log": log, "when": when or {}}
     return Field(default, title=title or None, description=help, ge=ge, gt=gt, le=le, lt=lt, json_schema_extra=extra)
 
 
@@ -46,9 +46,13 @@ class ExperimentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
-    strength: float = setting(0.0, "Strength of the regularizer; 0 is the baseline.", group="penalty", ge=0, le=1e4, log=True)
+    strength: float = setting(
+        0.0, "Strength of the regularizer; 0 is the baseline.", group="penalty", ge=0, le=1e4, log=True
+    )
     model_seed: int = setting(0, "Seed of initialisation, batch order and views.", group="seeds", ge=0, le=2**31 - 1)
-    data_seed: int = setting(0, "Seed of the data: generation, split and evaluation rows.", group="seeds", ge=0, le=2**31 - 1)
+    data_seed: int = setting(
+        0, "Seed of the data: generation, split and evaluation rows.", group="seeds", ge=0, le=2**31 - 1
+    )
 
     def applies(self, name: str) -> bool:
         """Whether the field has any effect under the values of the others."""

@@ -28,20 +28,45 @@ class ToySSLConfig(ExperimentConfig):
     """One toy SSL run: data, two noisy views, encoder, objective, penalty and training."""
 
     dataset: Literal["digits", "mixture", "gaussian"] = setting(
-        "digits", "Real 8x8 digits, K labelled Gaussian clusters, or one unlabelled Gaussian.", group="data", title="Data set"
+        "digits",
+        "Real 8x8 digits, K labelled Gaussian clusters, or one unlabelled Gaussian.",
+        group="data",
+        title="Data set",
     )
-    num_samples: int = setting(10_000, "Rows drawn.", group="data", title="Samples", unit="rows", ge=64, le=200_000, log=True, when=_DRAWN)
+    num_samples: int = setting(
+        10_000, "Rows drawn.", group="data", title="Samples", unit="rows", ge=64, le=200_000, log=True, when=_DRAWN
+    )
     dimension: int = setting(16, "Dimension of the input.", group="data", ge=2, le=1024, when=_DRAWN)
-    num_classes: int = setting(5, "Clusters K.", group="data", title="Clusters", ge=2, le=100, when=_MIXTURE)
+    num_classes: int = setting(
+        5,
+        "Clusters K; without labels, the K of the k-means clusters that stand in for them.",
+        group="data",
+        title="Clusters",
+        ge=2,
+        le=100,
+        when=_DRAWN,
+    )
     signal_dimension: int = setting(
         8, "The cluster means live in the first so many dimensions.", group="data", ge=1, le=1024, when=_MIXTURE
     )
     cluster_separation: float = setting(
-        3.0, "Standard deviation of the cluster means in the signal subspace.", group="data", ge=0, le=100, when=_MIXTURE
+        3.0,
+        "Standard deviation of the cluster means in the signal subspace.",
+        group="data",
+        ge=0,
+        le=100,
+        when=_MIXTURE,
     )
-    cluster_noise: float = setting(1.0, "Standard deviation of a sample around its mean.", group="data", ge=0, le=100, when=_MIXTURE)
+    cluster_noise: float = setting(
+        1.0, "Standard deviation of a sample around its mean.", group="data", ge=0, le=100, when=_MIXTURE
+    )
     augmentation_strength: float = setting(
-        0.3, "Standard deviation of the noise added to each view.", group="data", title="Augmentation noise", ge=0, le=100
+        0.3,
+        "Standard deviation of the noise added to each view.",
+        group="data",
+        title="Augmentation noise",
+        ge=0,
+        le=100,
     )
     augmented_fraction: float = setting(
         1.0, "Share of the dimensions, counted from the last, that gets the noise.", group="data", ge=0, le=1
@@ -49,10 +74,15 @@ class ToySSLConfig(ExperimentConfig):
 
     encoder: Literal["linear", "relu"] = setting("linear", "Deep linear network or ReLU MLP.", group="encoder")
     depth: int = setting(4, "Number of weight layers.", group="encoder", unit="layers", ge=1, le=32)
-    width: int = setting(64, "Width of every layer, the output included.", group="encoder", unit="units", ge=1, le=2048, log=True)
+    width: int = setting(
+        64, "Width of every layer, the output included.", group="encoder", unit="units", ge=1, le=2048, log=True
+    )
     bias: bool = setting(False, "Whether layers have a bias (never penalised).", group="encoder")
     init: Literal["default", "orthogonal", "decaying"] = setting(
-        "default", "PyTorch's default, orthogonal, or singular values exp(-0.35 i).", group="encoder", title="Initialisation"
+        "default",
+        "PyTorch's default, orthogonal, or singular values exp(-0.35 i).",
+        group="encoder",
+        title="Initialisation",
     )
 
     objective: Literal["infonce", "byol", "vicreg", "barlow_twins"] = setting(
@@ -65,27 +95,49 @@ class ToySSLConfig(ExperimentConfig):
         True, "Put embeddings on the unit sphere first.", group="objective", when={"objective": ("infonce",)}
     )
     symmetric: bool = setting(
-        True, "Average both directions, view 1 to 2 and 2 to 1.", group="objective", when={"objective": ("infonce", "byol")}
+        True,
+        "Average both directions, view 1 to 2 and 2 to 1.",
+        group="objective",
+        when={"objective": ("infonce", "byol")},
     )
     ema_decay: float = setting(0.99, "Decay of the target encoder.", group="objective", ge=0, le=1, when=_BYOL)
     predictor_width: int = setting(64, "Hidden width of the predictor.", group="objective", ge=1, le=2048, when=_BYOL)
-    invariance_weight: float = setting(25.0, "Weight of the invariance term.", group="objective", ge=0, le=1e4, when=_VICREG)
-    variance_weight: float = setting(25.0, "Weight of the variance term.", group="objective", ge=0, le=1e4, when=_VICREG)
-    covariance_weight: float = setting(1.0, "Weight of the covariance term.", group="objective", ge=0, le=1e4, when=_VICREG)
+    invariance_weight: float = setting(
+        25.0, "Weight of the invariance term.", group="objective", ge=0, le=1e4, when=_VICREG
+    )
+    variance_weight: float = setting(
+        25.0, "Weight of the variance term.", group="objective", ge=0, le=1e4, when=_VICREG
+    )
+    covariance_weight: float = setting(
+        1.0, "Weight of the covariance term.", group="objective", ge=0, le=1e4, when=_VICREG
+    )
     redundancy_weight: float = setting(
-        0.0051, "Weight of the off-diagonal terms.", group="objective", ge=0, le=1e4, when={"objective": ("barlow_twins",)}
+        0.0051,
+        "Weight of the off-diagonal terms.",
+        group="objective",
+        ge=0,
+        le=1e4,
+        when={"objective": ("barlow_twins",)},
     )
     projector_depth: int = setting(
-        0, "Layers of the ReLU projector between representations and embeddings; 0 is none.", group="objective", ge=0, le=8
+        0,
+        "Layers of the ReLU projector between representations and embeddings; 0 is none.",
+        group="objective",
+        ge=0,
+        le=8,
     )
 
     penalty: Penalty = setting("werank", "Regularizer that the strength multiplies.", group="penalty")
-    alpha_schedule: Schedule = setting("uniform", "How the strength is spread over the layers.", group="penalty", title="Layer schedule")
+    alpha_schedule: Schedule = setting(
+        "uniform", "How the strength is spread over the layers.", group="penalty", title="Layer schedule"
+    )
     alpha_weights: tuple[float, ...] = setting(
         (), "One weight a layer.", group="penalty", title="Layer weights", when={"alpha_schedule": ("explicit",)}
     )
     penalize_head: bool = setting(False, "Penalise projector and predictor too.", group="penalty")
-    weight_decay: float = setting(0.0, "Coupled weight decay, added to the loss as λ/2 ‖W‖².", group="penalty", ge=0, le=10, log=True)
+    weight_decay: float = setting(
+        0.0, "Coupled weight decay, added to the loss as λ/2 ‖W‖².", group="penalty", ge=0, le=10, log=True
+    )
 
     optimizer: Literal["adam", "sgd"] = setting("adam", "Optimizer.", group="training")
     learning_rate: float = setting(1e-3, "Learning rate.", group="training", gt=0, le=10, log=True)
@@ -94,15 +146,29 @@ class ToySSLConfig(ExperimentConfig):
     steps: int = setting(600, "Training steps.", group="training", unit="steps", ge=1, le=1_000_000, log=True)
     records: int = setting(20, "Times at which metrics are recorded, spread evenly.", group="evaluation", ge=1, le=1000)
     evaluation_rows: int = setting(
-        4096, "Most rows used for rank metrics (ranks of different row counts are not comparable).", group="evaluation", unit="rows", ge=16, le=20_000
+        4096,
+        "Most rows used for rank metrics (ranks of different row counts are not comparable).",
+        group="evaluation",
+        unit="rows",
+        ge=16,
+        le=20_000,
     )
+
+    @property
+    def schedule(self) -> str | tuple[float, ...]:
+        """The layer schedule by name, or the explicit weights."""
+        return self.alpha_weights if self.alpha_schedule == "explicit" else self.alpha_schedule
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.dataset == "mixture" and self.signal_dimension > self.dimension:
-            raise ValueError(f"signal_dimension = {self.signal_dimension} must be at most dimension = {self.dimension}.")
+            raise ValueError(
+                f"signal_dimension = {self.signal_dimension} must be at most dimension = {self.dimension}."
+            )
         if self.alpha_schedule == "explicit" and len(self.alpha_weights) != self.depth:
-            raise ValueError(f"alpha_weights has {len(self.alpha_weights)} values; depth = {self.depth} needs {self.depth}.")
+            raise ValueError(
+                f"alpha_weights has {len(self.alpha_weights)} values; depth = {self.depth} needs {self.depth}."
+            )
         if any(weight < 0 for weight in self.alpha_weights):
             raise ValueError(f"alpha_weights = {list(self.alpha_weights)} must not be negative.")
         return self

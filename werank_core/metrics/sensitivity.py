@@ -27,17 +27,18 @@ def response_sensitivity(function: Callable[[Tensor], Tensor], inputs: Tensor, n
 
     Never above the Lipschitz constant of f on the segment. f is called twice and must not draw at random.
 
-    Args: function (N, ...) -> (..., N, D), whose leading axes may be stacked runs; inputs and noise (N, ...).
+    Args: function (..., N, d) -> (..., N, D), leading axes = stacked runs; inputs and noise (..., N, d), images flattened.
     Returns: (...), in [0, ∞) float64; NaN where f is not finite or all noise is zero.
     Raises: ValueError where noise and inputs differ in shape.
     """
     if noise.shape != inputs.shape:
         raise ValueError(f"noise has shape {tuple(noise.shape)}; the inputs have {tuple(inputs.shape)}.")
     response = function(inputs + noise).double() - function(inputs).double()
-    size = noise.double().flatten(1).norm(dim=-1)
+    size = noise.double().norm(dim=-1)
     moved = size > 0
-    ratio: Tensor = response.norm(dim=-1)[..., moved] / size[moved]
-    return ratio.mean(-1)
+    ratio = torch.where(moved, response.norm(dim=-1) / torch.where(moved, size, 1.0), 0.0)
+    mean: Tensor = ratio.sum(-1) / moved.sum(-1)
+    return mean
 
 
 def layer_alignment(weight: Tensor, next_weight: Tensor) -> Tensor:

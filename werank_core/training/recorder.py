@@ -17,10 +17,11 @@ class Sink(Protocol):
     """Where records end up; axis 0 of every array is the run axis of the batch."""
 
     def write(self, step: int, values: Mapping[str, np.ndarray], arrays: Mapping[ArrayKey, np.ndarray]) -> None:
-        """Keep metrics `(R,)` or per layer `(R, L)`, and float32 arrays `(R, ...)`, of one step; a step again replaces it."""
+        """Keep metrics `(R,)` or `(R, L)` and float32 arrays `(R, ...)` of one step; again replaces it."""
 
-    def should_stop(self) -> bool:
-        """True once somebody asked for the end: a cancel or a termination signal."""
+    def should_stop(self, step: int) -> bool:
+        """True once somebody asked for the end (a cancel, a termination signal); asked before every step, so `step`,
+        the steps taken so far, is also the sink's measure of progress. Must be cheap: a flag, no query."""
 
 
 @dataclass
@@ -39,9 +40,9 @@ class MemorySink:
         if arrays:
             self.arrays[step] = dict(arrays)
 
-    def should_stop(self) -> bool:
-        """True once `stop_at` has been recorded."""
-        return self.stop_at is not None and bool(self.steps) and self.steps[-1] >= self.stop_at
+    def should_stop(self, step: int) -> bool:
+        """True from step `stop_at` on."""
+        return self.stop_at is not None and step >= self.stop_at
 
     def last(self, name: str) -> np.ndarray:
         """The newest value of a metric."""
@@ -54,9 +55,7 @@ class Recorder:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def record(
-        self, step: int, values: Mapping[str, Tensor], arrays: Mapping[ArrayKey, Tensor] | None = None
-    ) -> None:
+    def record(self, step: int, values: Mapping[str, Tensor], arrays: Mapping[ArrayKey, Tensor] | None = None) -> None:
         """Keep the metrics (and arrays) of one step.
 
         Args:
@@ -75,9 +74,9 @@ class Recorder:
         copied = {key: array.detach().float().cpu().numpy() for key, array in (arrays or {}).items()}
         self._sink.write(step, plain, copied)
 
-    def should_stop(self) -> bool:
-        """True once the trainer should save a checkpoint and return."""
-        return self._sink.should_stop()
+    def should_stop(self, step: int) -> bool:
+        """True once the trainer should save a checkpoint and return; asked before every step."""
+        return self._sink.should_stop(step)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,147 @@
+"""Self-supervised losses on the embeddings of two views of the same rows, for one run or a batch of runs.
+
+Every function maps `(..., B, D)` embeddings to `(...)` losses; gradients flow to whatever requires them.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPSILON = 1e-4
+
+
+class _InfoNCE(torch.autograd.Function):
+    """mean_i [logsumexp_j s_ij - s_ii] with the softmax kept for the backward pass: one exponential a pair, not two."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        logits = queries @ keys.mT
+        top = logits.amax(-1)
+        matched = logits.diagonal(dim1=-2, dim2=-1)
+        probabilities = torch.softmax(logits, dim=-1)
+        # The largest probability is 1/sum exp(s - top): the log-sum-exp without a second pass of exponentials.
+        log_sum = top - probabilities.amax(-1).log()
+        return (log_sum - matched).mean(-1), probabilities
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        queries, keys, probabilities = ctx.saved_tensors
+        scale = (gradients[0] / queries.shape[-2])[..., None, None]
+        to_queries = probabilities @ keys - keys
+        to_keys = probabilities.mT @ queries - queries
+        return scale * to_queries, scale * to_keys
+
+
+def infonce(
+    view_1: Tensor, view_2: Tensor, temperature: float, *, normalize: bool = True, symmetric: bool = True
+) -> Tensor:
+    """InfoNCE: a row of view 1 must find its partner among all rows of view 2.
+
+    L = mean_i [ log Σ_j exp(z_i·z'_j / τ) - z_i·z'_i / τ ]; symmetric: the mean of both directions.
+
+    Args:
+        view_1, view_2: embeddings `(..., B, D)`.
+        temperature: τ > 0.
+        normalize: put every embedding on the unit sphere first (SimCLR); off in the classic toy cases.
+        symmetric: also let view 2 find view 1.
+
+    Returns:
+        Loss `(...)`, at least 0 when normalised rows are distinct.
+
+    Source: van den Oord et al. 2018; Chen et al. 2020. Differs from SimCLR's NT-Xent: negatives come from the other
+    view only, not from both (ours, as in Jing et al. 2022).
+    """
+    if normalize:
+        view_1, view_2 = F.normalize(view_1, dim=-1), F.normalize(view_2, dim=-1)
+    loss: Tensor = _InfoNCE.apply(view_1 / temperature, view_2)[0]  # type: ignore[no-untyped-call]
+    if not symmetric:
+        return loss
+    reverse: Tensor = _InfoNCE.apply(view_2 / temperature, view_1)[0]  # type: ignore[no-untyped-call]
+    return (loss + reverse) / 2
+
+
+def byol(prediction: Tensor, target: Tensor) -> Tensor:
+    """BYOL's regression loss of one direction: 2 - 2 cos(q, y), meaned over rows.
+
+    Args:
+        prediction: predictor output of the online network `(..., B, D)`.
+        target: embeddings of the target network `(..., B, D)`; the caller detaches them.
+
+    Returns:
+        Loss `(...)` in [0, 4].
+
+    Source: Grill et al. 2020, eq. 2.
+    """
+    return (2 - 2 * F.cosine_similarity(prediction, target, dim=-1)).mean(-1)
+
+
+def vicreg(
+    view_1: Tensor,
+    view_2: Tensor,
+    *,
+    invariance_weight: float = 25.0,
+    variance_weight: float = 25.0,
+    covariance_weight: float = 1.0,
+) -> Tensor:
+    """VICReg: invariance + variance + covariance.
+
+    L = λ·mean‖z - z'‖²/D + μ/2·Σ_views mean_d max(0, 1 - √(Var_d + ε)) + ν·Σ_views Σ_{d≠e} C_de²/D.
+
+    Args:
+        view_1, view_2: embeddings `(..., B, D)`, B >= 2.
+
+    Returns:
+        Loss `(...)`, at least 0.
+
+    Source: Bardes et al. 2022, eqs. 1-6 with ε = 1e-4. The 1/2 before the variance term follows their code.
+    """
+    invariance = (view_1 - view_2).square().mean((-2, -1))
+    variance = (_variance_hinge(view_1) + _variance_hinge(view_2)) / 2
+    covariance = _off_diagonal_covariance(view_1) + _off_diagonal_covariance(view_2)
+    return invariance_weight * invariance + variance_weight * variance + covariance_weight * covariance
+
+
+def _variance_hinge(z: Tensor) -> Tensor:
+    return torch.relu(1 - (z.var(-2) + EPSILON).sqrt()).mean(-1)
+
+
+def _off_diagonal_covariance(z: Tensor) -> Tensor:
+    z = z - z.mean(-2, keepdim=True)
+    covariance = z.mT @ z / (z.shape[-2] - 1)
+    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
+    return (covariance.square().sum((-2, -1)) - diagonal.square().sum(-1)) / z.shape[-1]
+
+
+def barlow_twins(view_1: Tensor, view_2: Tensor, *, redundancy_weight: float = 0.0051) -> Tensor:
+    """Barlow Twins: the cross-correlation matrix of the views becomes the identity.
+
+    L = Σ_d (1 - C_dd)² + λ Σ_{d≠e} C_de², C the correlation over the batch.
+
+    Args:
+        view_1, view_2: embeddings `(..., B, D)`, B >= 2.
+
+    Returns:
+        Loss `(...)`, at least 0.
+
+    Source: Zbontar et al. 2021, eqs. 1-2; dimensions are standardised with ε = 1e-4 under the root (ours, so that a
+    collapsed dimension has a finite gradient).
+    """
+    correlation = _standardized(view_1).mT @ _standardized(view_2) / view_1.shape[-2]
+    diagonal = correlation.diagonal(dim1=-2, dim2=-1)
+    on = (1 - diagonal).square().sum(-1)
+    off = correlation.square().sum((-2, -1)) - diagonal.square().sum(-1)
+    return on + redundancy_weight * off
+
+
+def _standardized(z: Tensor) -> Tensor:
+    centred = z - z.mean(-2, keepdim=True)
+    return centred / (centred.square().mean(-2, keepdim=True) + EPSILON).sqrt()

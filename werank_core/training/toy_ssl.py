@@ -1,0 +1,288 @@
+"""The `toy_ssl` experiment: an encoder trained on two noisy views, with and without a spectral penalty."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor, nn
+
+from werank_core import objectives
+from werank_core.augmentations import augmented_dimensions, noisy_views
+from werank_core.config import ToySSLConfig
+from werank_core.datasets.images import LabelledSplit, load_digits
+from werank_core.datasets.synthetic import make_gaussian, make_mixture
+from werank_core.metrics.collapse import cluster_labels
+from werank_core.metrics.rank import evaluation_rows
+from werank_core.models.mlp import MLP, initialize
+from werank_core.regularizers import layer_weights, total_penalty
+from werank_core.sweeps import RunBatch
+from werank_core.training import loop, ssl_measures
+from werank_core.training.loop import Arrays, Values
+from werank_core.training.optim import SGD, Adam, StackedOptimizer
+from werank_core.training.recorder import Recorder, Workplace
+from werank_core.training.stacked import StackedModel, State, map_runs, per_run, run_gradients
+
+
+def train(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+    """Train a batch of `toy_ssl` runs; True when it reached the end."""
+    return loop.train(ToySSL(batch, place.device), batch, recorder, place)
+
+
+class SSLNetwork(nn.Module):
+    """Encoder, then projector, then (BYOL only) predictor: representations, embeddings and predictions of ONE run."""
+
+    def __init__(self, config: ToySSLConfig, input_dimension: int) -> None:
+        super().__init__()
+        width = config.width
+        self.encoder = MLP([input_dimension] + [width] * config.depth, config.encoder, bias=config.bias)
+        self.projector = MLP([width] * (config.projector_depth + 1), "relu", bias=config.bias)
+        hidden = [width, config.predictor_width, width] if config.objective == "byol" else [width]
+        self.predictor = MLP(hidden, "relu", bias=config.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`(..., B, d)` -> representations, embeddings, predictions, each `(..., B, width)`."""
+        representations = self.encoder(x)
+        embeddings = self.projector(representations)
+        return representations, embeddings, self.predictor(embeddings)
+
+
+@dataclass
+class SeedStream:
+    """What all runs of one seed share: their data, and one generator for batch order and noise."""
+
+    rows: Tensor
+    generator: torch.Generator
+    order: Tensor
+    cursor: int = 0
+
+    def indices(self, size: int) -> Tensor:
+        """The next batch of row numbers; every row once before any comes again (a last short batch is dropped)."""
+        if self.cursor + size > len(self.rows):
+            self.order = torch.randperm(len(self.rows), generator=self.generator)
+            self.cursor = 0
+        self.cursor += size
+        return self.order[self.cursor - size : self.cursor]
+
+    def draw(self, size: int) -> tuple[Tensor, Tensor]:
+        """A batch `(B, d)` and the standard normal noise `(2, B, d)` of its two views."""
+        rows = self.rows[self.indices(size)]
+        return rows, torch.randn(2, *rows.shape, generator=self.generator)
+
+
+class ToySSL:
+    """All runs of a batch; the loop's task."""
+
+    def __init__(self, batch: RunBatch, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+        self.config: ToySSLConfig = batch.config
+        self.num_steps = self.config.num_steps
+        self.device, self._dtype = device, dtype
+        seeds = list(dict.fromkeys((c.model_seed, c.data_seed) for c in batch.configs))
+        self._seed_of_run = torch.tensor(
+            [seeds.index((c.model_seed, c.data_seed)) for c in batch.configs], device=device
+        )
+        self.splits = [make_split(self.config, data_seed) for _, data_seed in seeds]
+        self._streams = [
+            SeedStream(s.train_rows.to(dtype), generator := _generator(model_seed), _order(s.train_rows, generator))
+            for s, (model_seed, _) in zip(self.splits, seeds, strict=True)
+        ]
+        self._batch_size = min(self.config.batch_size, len(self.splits[0].train_rows))
+        self._mask = augmented_dimensions(self.splits[0].train_rows.shape[1], self.config.augmented_fraction).to(
+            device, dtype
+        )
+        self._build_model(batch)
+        like = torch.empty(len(batch), device=device, dtype=dtype)
+        self._strengths = per_run(batch.column("strength"), like)
+        self._decays = per_run(batch.column("weight_decay"), like)
+        self._noise = per_run(
+            batch.column("augmentation_strength"), torch.empty(len(batch), 1, 1, 1, device=device, dtype=dtype)
+        )
+        self._layer_weights = layer_weights(self.config.schedule, self.config.depth)
+        self._rows = self._stacked("test_rows")
+
+    def _build_model(self, batch: RunBatch) -> None:
+        modules = [SSLNetwork(self.config, self.splits[0].train_rows.shape[1]).to(self._dtype) for _ in batch.runs]
+        for module, config in zip(modules, batch.configs, strict=True):
+            initialize(module, _generator(config.model_seed, stream=1), config.init)
+        self.model = StackedModel(modules, self.device)
+        self.target: State = {}
+        if self.config.objective == "byol":
+            self.target = {name: p.detach().clone() for name, p in self.model.parameters.items()}
+        self._optimizer = _optimizer(batch, self.model.parameters)
+
+    # -- training -----------------------------------------------------------------------------------------------
+
+    def advance(self, step: int) -> None:
+        """One stacked optimizer step."""
+        drawn = [stream.draw(self._batch_size) for stream in self._streams]
+        rows = torch.stack([rows for rows, _ in drawn]).to(self.device)[self._seed_of_run]
+        noise = torch.stack([noise for _, noise in drawn]).to(self.device, self._dtype)[self._seed_of_run]
+        views = noisy_views(rows, noise, self._noise, self._mask)
+        losses = self.losses(views)["loss"]
+        self._optimizer.step(run_gradients(losses, self.model.parameters))
+        if self.target:
+            self._update_target()
+
+    def losses(self, views: Tensor) -> Values:
+        """The training loss L_ssl + α Σ w_l penalty(W_l) + λ/2 Σ ‖W_l‖² and its parts, each `(R,)`.
+
+        The network is mapped over runs; objectives and penalties take the run axis as a leading axis themselves.
+
+        Args:
+            views: `(R, 2, B, d)`.
+        """
+        objective, penalty = self._objective(views), self._penalty()
+        loss = objective + self._strengths * penalty
+        if self._decays.any():
+            norm = torch.stack([weight.square().flatten(1).sum(1) for weight in self.model.weights()]).sum(0)
+            loss = loss + self._decays / 2 * norm
+        return {"loss": loss, "objective": objective, "penalty": penalty}
+
+    def _penalty(self) -> Tensor:
+        penalty = total_penalty(self.model.weights("encoder"), self.config.penalty, self._layer_weights)
+        head = self.model.weights("projector") + self.model.weights("predictor") if self.config.penalize_head else []
+        return penalty + total_penalty(head, self.config.penalty, (1.0,) * len(head)) if head else penalty
+
+    def _objective(self, views: Tensor) -> Tensor:
+        config = self.config
+        _, embeddings, predictions = map_runs(self.model.call, self.model.parameters, views)
+        view_1, view_2 = embeddings.unbind(1)
+        if config.objective == "infonce":
+            return objectives.infonce(
+                view_1, view_2, config.temperature, normalize=config.normalize, symmetric=config.symmetric
+            )
+        if config.objective == "vicreg":
+            names = ("invariance_weight", "variance_weight", "covariance_weight")
+            return objectives.vicreg(view_1, view_2, **{name: getattr(config, name) for name in names})
+        if config.objective == "barlow_twins":
+            return objectives.barlow_twins(view_1, view_2, redundancy_weight=config.redundancy_weight)
+        return self._byol(predictions, views)
+
+    def _byol(self, predictions: Tensor, views: Tensor) -> Tensor:
+        with torch.no_grad():
+            targets = map_runs(self.model.call, self.target, views)[1]
+        loss = objectives.byol(predictions[:, 0], targets[:, 1])
+        return (loss + objectives.byol(predictions[:, 1], targets[:, 0])) / 2 if self.config.symmetric else loss
+
+    @torch.no_grad()
+    def _update_target(self) -> None:
+        for name, parameter in self.model.parameters.items():
+            self.target[name].lerp_(parameter, 1 - self.config.ema_decay)
+
+    # -- measuring ----------------------------------------------------------------------------------------------
+
+    def _stacked(self, part: str) -> Tensor:
+        """A part of every run's split, `(R, N, ...)`, at most `evaluation_rows` rows, equal for all runs of a seed."""
+        tensors = [getattr(split, part) for split in self.splits]
+        chosen = evaluation_rows(len(tensors[0]), seed=0, limit=self.config.evaluation_rows)
+        stacked = torch.stack([tensor[chosen] for tensor in tensors]).to(self.device)
+        return (stacked.to(self._dtype) if stacked.is_floating_point() else stacked)[self._seed_of_run]
+
+    @torch.no_grad()
+    def measure(self, step: int) -> tuple[Values, Arrays]:
+        """Loss on held-out views, rank, collapse and response of every run; the probe at the start and the end."""
+        generator = _generator(0, stream=2)
+        noise = torch.randn(2, *self._rows.shape[1:], generator=generator).to(self.device, self._dtype)
+        views = noisy_views(self._rows, noise, self._noise, self._mask)
+        values: Values = self.losses(views[..., : self._batch_size, :])
+        representations, embeddings, _ = map_runs(self.model.call, self.model.parameters, self._rows)
+        weights = self.model.weights("encoder")
+        values |= ssl_measures.representation_metrics(representations)
+        values |= ssl_measures.embedding_metrics(embeddings)
+        values |= ssl_measures.weight_metrics(weights)
+        values["response_sensitivity"] = self._sensitivity(noise[0])
+        values |= self._class_metrics(representations, with_probe=step in (0, self.num_steps))
+        return values, ssl_measures.spectra(weights, representations, embeddings)
+
+    def _sensitivity(self, noise: Tensor) -> Tensor:
+        respond = partial(map_runs, lambda state, x: self.model.call(state, x)[0], self.model.parameters)
+        return ssl_measures.response_sensitivity(respond, self._rows, 0.1 * noise.expand_as(self._rows))
+
+    def _class_metrics(self, representations: Tensor, *, with_probe: bool) -> Values:
+        """Collapse measures against the labels, or against k-means clusters where there are none (split "kmeans")."""
+        if self.config.dataset == "gaussian":
+            values = ssl_measures.collapse_metrics(representations, self._clusters, self.config.num_classes)
+            return {f"kmeans/{name}": value for name, value in values.items()}
+        labels = self._stacked("test_labels")
+        num_classes = max(split.num_classes for split in self.splits)
+        values = ssl_measures.collapse_metrics(representations, labels, num_classes)
+        return values | (self._probe(representations, labels) if with_probe else {})
+
+    @cached_property
+    def _clusters(self) -> Tensor:
+        """k-means clusters `(R, N)` of the input rows: what stands in for classes."""
+        rows = [
+            split.test_rows[evaluation_rows(len(split.test_rows), 0, self.config.evaluation_rows)]
+            for split in self.splits
+        ]
+        clusters = [cluster_labels(part, self.config.num_classes, seed=0) for part in rows]
+        return torch.stack(clusters).to(self.device)[self._seed_of_run]
+
+    def _probe(self, test: Tensor, test_labels: Tensor) -> Values:
+        train = map_runs(self.model.call, self.model.parameters, self._stacked("train_rows"))[0]
+        return ssl_measures.probe_metrics(train, self._stacked("train_labels"), test, test_labels)
+
+    # -- checkpoints --------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Parameters, target, optimizer, and every stream's generator, order and cursor."""
+        tensors = {f"parameters.{name}": p for name, p in self.model.parameters.items()}
+        tensors |= {f"target.{name}": p for name, p in self.target.items()}
+        tensors |= {f"optimizer.{name}": p for name, p in self._optimizer.state.items()}
+        for index, stream in enumerate(self._streams):
+            tensors[f"stream.{index}.generator"] = loop.generator_state(stream.generator)
+            tensors[f"stream.{index}.order"] = stream.order
+            tensors[f"stream.{index}.cursor"] = torch.tensor(stream.cursor)
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Undo a stop."""
+        for name, parameter in self.model.parameters.items():
+            parameter.copy_(state[f"parameters.{name}"])
+        for name, parameter in self.target.items():
+            parameter.copy_(state[f"target.{name}"])
+        self._optimizer.load_state(
+            {n.removeprefix("optimizer."): t for n, t in state.items() if n.startswith("optimizer.")}
+        )
+        for index, stream in enumerate(self._streams):
+            stream.generator.set_state(state[f"stream.{index}.generator"])
+            stream.order = state[f"stream.{index}.order"]
+            stream.cursor = int(state[f"stream.{index}.cursor"])
+
+
+def _generator(seed: int, stream: int = 0) -> torch.Generator:
+    """The generator of a seed; streams (0 training, 1 initialisation, 2 evaluation) never share numbers."""
+    return torch.Generator().manual_seed(seed * 8 + stream)
+
+
+def _order(rows: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randperm(len(rows), generator=generator)
+
+
+def _optimizer(batch: RunBatch, parameters: State) -> StackedOptimizer:
+    rates = batch.column("learning_rate")
+    if batch.config.optimizer == "sgd":
+        return SGD(parameters, rates, momentum=batch.config.momentum)
+    return Adam(parameters, rates)
+
+
+def make_split(config: ToySSLConfig, seed: int) -> LabelledSplit:
+    """The data of one seed: digits as they are split, drawn data two thirds for training."""
+    if config.dataset == "digits":
+        return load_digits(seed)
+    if config.dataset == "gaussian":
+        rows, labels = make_gaussian(config.num_samples, config.dimension, seed), None
+    else:
+        rows, labels = make_mixture(
+            config.num_samples,
+            config.dimension,
+            config.num_classes,
+            separation=config.cluster_separation,
+            noise=config.cluster_noise,
+            signal_dimension=config.signal_dimension,
+            seed=seed,
+        )
+    labels = torch.zeros(len(rows), dtype=torch.long) if labels is None else labels
+    cut = 2 * len(rows) // 3
+    return LabelledSplit(rows[:cut], labels[:cut], rows[cut:], labels[cut:])
