@@ -27,7 +27,8 @@ def response_sensitivity(function: Callable[[Tensor], Tensor], inputs: Tensor, n
 
     Never above the Lipschitz constant of f on the segment. f is called twice and must not draw at random.
 
-    Args: function (..., N, d) -> (..., N, D), leading axes = stacked runs; inputs and noise (..., N, d), images flattened.
+    Args: function (..., N, d) -> (..., N, D), leading axes = stacked runs; inputs and noise (..., N, d),
+        images flattened.
     Returns: (...), in [0, ∞) float64; NaN where f is not finite or all noise is zero.
     Raises: ValueError where noise and inputs differ in shape.
     """
