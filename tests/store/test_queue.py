@@ -98,7 +98,7 @@ def test_a_worker_that_lost_its_job_writes_nothing_more(store: Store, claimed: q
     assert (second.job_id, second.attempt) == (claimed.job_id, 2)
     stale.write(5, {"loss": np.full(4, np.nan)}, {("spectrum", 1): np.zeros((4, 3))})
     assert stale.lost
-    assert stale.should_stop()
+    assert stale.should_stop(6)
     assert not queue.finish(store, claimed, RunState.FAILED, "too late")
     assert not queue.release(store, claimed)
     assert queue.lose(store, claimed) is None
@@ -168,9 +168,9 @@ def test_what_was_recorded_before_a_resume_is_kept(store: Store, claimed: queue.
 def test_the_end_of_every_run_ends_training(store: Store, claimed: queue.Claim) -> None:
     sink = StoreSink(store, claimed)
     sink.write(1, {"loss": np.array([1.0, np.nan, 1.0, np.inf])}, {})
-    assert not sink.should_stop()
+    assert not sink.should_stop(2)
     sink.write(2, {"loss": np.full(4, np.nan)}, {})
-    assert sink.should_stop()
+    assert sink.should_stop(2)
     queue.finish(store, claimed, RunState.FINISHED)
     table = queries.runs(store).set_index("run_id")
     assert set(table["state"]) == {"diverged"}

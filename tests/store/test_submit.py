@@ -168,7 +168,7 @@ def test_deleting_a_running_run_stops_its_worker(store: Store, make_spec: MakeSp
     delete_sweep(store, done.sweep_id)
     sink = StoreSink(store, claimed)
     sink.write(1, {"loss": np.ones(4)}, {})
-    assert sink.should_stop()
+    assert sink.should_stop(2)
     assert queue.finish(store, claimed, RunState.CANCELLED)
     assert queries.runs(store).empty
 

@@ -2,7 +2,15 @@
 
 from werank_core.store.frames import ARRAYS, TIDY, arrays, final_metrics, history
 from werank_core.store.listings import RunDetails, run_details, runs, sweep_spec, sweeps
-from werank_core.store.status import MachineStatus, Progress, machine_status, progress, revision, step_seconds
+from werank_core.store.status import (
+    MachineStatus,
+    Progress,
+    machine_status,
+    predicted_seconds,
+    progress,
+    revision,
+    step_seconds,
+)
 
 machine = machine_status
 
@@ -16,6 +24,7 @@ __all__ = [
     "final_metrics",
     "history",
     "machine",
+    "predicted_seconds",
     "progress",
     "revision",
     "run_details",

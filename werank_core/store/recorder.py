@@ -47,8 +47,9 @@ class StoreSink:
         self.lost = False
         self.all_ended = False
 
-    def should_stop(self) -> bool:
+    def should_stop(self, step: int) -> bool:
         """True once training is no longer wanted: asked to stop, lost the job, or no run of it is still running."""
+        self.step = step
         return self.stop.is_set() or self.lost or self.all_ended
 
     def write(self, step: int, values: Mapping[str, np.ndarray], arrays: Mapping[tuple[str, int], np.ndarray]) -> None:

@@ -1,15 +1,17 @@
 """How far things are: the revision counter, a sweep's progress and ETA, the machine, measured step times."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from werank_core.experiments import experiment
 from werank_core.store.runs import shape_digest
 from werank_core.store.schema import Store, job, machine, meta, run, sweep_run
+from werank_core.sweeps import SweepSpec, shape_key
 from werank_core.vocabulary import RunState
 
 SEEN_SECONDS = 10.0
@@ -67,8 +69,9 @@ def progress(store: Store, sweep_id: str) -> Progress:
         rows = connection.execute(sa.select(*columns).where(run.c.id.in_(members))).all()
         jobs = _jobs(connection, sorted({row.job_id for row in rows if row.job_id}))
         slots = _slots(connection)
-        done = [_steps_done(row) for row in rows]
-        left = _steps_left(rows)
+        going = {row.id: row.step for row in jobs if row.state == RunState.RUNNING.value}
+        done = [_steps_done(row, going) for row in rows]
+        left = _steps_left(rows, going)
         eta = _eta(connection, jobs, left, slots)
     running = [row for row in jobs if row.state == RunState.RUNNING.value]
     least = min(running, key=lambda row: row.step / max(1, row.num_steps), default=None)
@@ -90,16 +93,17 @@ def _jobs(connection: Connection, job_ids: Sequence[str]) -> Sequence[Any]:
     return connection.execute(sa.select(*columns).where(job.c.id.in_(job_ids))).all()
 
 
-def _steps_done(row: Any) -> int:
-    return int(row.step if RunState(row.state).active else row.num_steps)
+def _steps_done(row: Any, going: Mapping[str, int]) -> int:
+    """Steps of a run; a batch tells its step more often than it records."""
+    return int(max(row.step, going.get(row.job_id, 0)) if RunState(row.state).active else row.num_steps)
 
 
-def _steps_left(rows: Sequence[Any]) -> dict[str, int]:
+def _steps_left(rows: Sequence[Any], going: Mapping[str, int]) -> dict[str, int]:
     """Run-steps that are still to be trained, by job."""
     left: dict[str, int] = {}
     for row in rows:
         if RunState(row.state).active:
-            left[row.job_id] = left.get(row.job_id, 0) + row.num_steps - row.step
+            left[row.job_id] = left.get(row.job_id, 0) + row.num_steps - _steps_done(row, going)
     return left
 
 
@@ -116,6 +120,16 @@ def step_seconds(store: Store, key: str) -> float | None:
     """Measured seconds per run and step of batches with this `sweeps.shape_key`; None where none was trained."""
     with store.reading() as connection:
         return _step_seconds(connection, shape_digest(key))
+
+
+def predicted_seconds(store: Store, spec: SweepSpec, slots: int = 1) -> float | None:
+    """What the whole sweep costs on so many slots, from measured step times; None where a shape was never trained."""
+    axis = spec.second_axis
+    configs = [spec.config.replaced(**{axis: value}) for value in spec.second_values] if axis else [spec.config]
+    each = len(spec.strengths) * spec.seeds
+    costs = [(step_seconds(store, shape_key(experiment(spec.experiment), c)), each * c.num_steps) for c in configs]
+    known = [seconds * steps for seconds, steps in costs if seconds is not None]
+    return sum(known) / slots if len(known) == len(costs) else None
 
 
 def _step_seconds(connection: Connection, shape: str) -> float | None:

@@ -1,0 +1,213 @@
+"""How one job ends: every outcome is written where a person looks, and a lost job writes nothing."""
+
+import sys
+import threading
+import types
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import torch
+
+from werank_core.experiments import EXPERIMENTS
+from werank_core.jobs import worker
+from werank_core.jobs.places import Places
+from werank_core.jobs.worker import Assignment, run_job, usable_device
+from werank_core.settings import Settings
+from werank_core.store import Store, queries, queue
+from werank_core.store.runs import request_cancel, submit
+from werank_core.store.schema import job
+from werank_core.sweeps import RunBatch, SweepSpec
+from werank_core.training.recorder import Recorder, Workplace
+from werank_core.vocabulary import RunState
+
+Train = Callable[[RunBatch, Recorder, Workplace], bool]
+Start = Callable[..., Assignment]
+
+
+@pytest.fixture
+def start(
+    store: Store, settings: Settings, make_spec: Callable[..., SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> Start:
+    """Submit a sweep that this trainer trains, and claim its job."""
+
+    def started(train: Train, lease_seconds: float = 30.0) -> Assignment:
+        module = types.ModuleType("trainer_of_this_test")
+        module.train = train  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        changed = replace(EXPERIMENTS["toy_ssl"], trainer=f"{module.__name__}:train")
+        monkeypatch.setitem(EXPERIMENTS, "toy_ssl", changed)
+        submit(store, make_spec())
+        claimed = queue.claim(store, "test", lease_seconds)
+        assert claimed is not None
+        places = Places.of(settings)
+        places.make()
+        return Assignment(
+            claim=claimed, store_url=settings.store_url, device="cpu", visible_gpu=None,
+            threads=torch.get_num_threads(), data_folder=settings.data_folder,
+            checkpoint=places.checkpoint(claimed), checkpoint_seconds=1.0, log=places.log(claimed.job_id),
+        )  # fmt: skip
+
+    return started
+
+
+def finishes(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+    """Records once and ends."""
+    recorder.record(batch.config.num_steps, {"loss": torch.ones(len(batch))})
+    return True
+
+
+def waits_for_the_end(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+    """Never done by itself: saves a checkpoint when told to stop."""
+    step = 0
+    while not recorder.should_stop(step):
+        step += 1
+        threading.Event().wait(0.01)
+    assert place.checkpoint is not None
+    place.checkpoint.write_text("where I was")
+    return False
+
+
+def states(store: Store) -> set[str]:
+    return set(queries.runs(store)["state"])
+
+
+def test_a_job_that_ends_well(store: Store, start: Start) -> None:
+    assignment = start(finishes)
+    assignment.checkpoint.write_text("left over")
+    assert run_job(store, assignment, threading.Event()) is RunState.FINISHED
+    row = queries.runs(store).iloc[0]
+    assert (row["state"], row["step"], row["device"]) == ("finished", 10, "cpu")
+    assert set(queries.final_metrics(store)["value"]) == {1.0}
+    assert not assignment.checkpoint.exists()
+
+
+def test_an_exception_is_one_line_and_a_traceback(store: Store, start: Start) -> None:
+    def breaks(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        raise ArithmeticError("it broke\nin two lines")
+
+    assert run_job(store, start(breaks), threading.Event()) is RunState.FAILED
+    details = queries.run_details(store, queries.runs(store)["run_id"][0])
+    assert details.state is RunState.FAILED
+    assert details.error == "ArithmeticError: it broke"
+    assert "Traceback (most recent call last)" in details.traceback
+    assert "in breaks" in details.traceback
+
+
+def test_a_job_told_to_stop_goes_back_with_its_checkpoint(store: Store, start: Start) -> None:
+    assignment, stop = start(waits_for_the_end), threading.Event()
+    threading.Timer(0.1, stop.set).start()
+    assert run_job(store, assignment, stop) is RunState.QUEUED
+    assert states(store) == {"queued"}
+    assert assignment.checkpoint.exists()
+    again = queue.claim(store, "test")
+    assert again is not None
+    assert again.attempt == 2
+
+
+def test_a_cancel_reaches_a_job_by_its_heartbeat(store: Store, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_BEAT_SECONDS", 0.05)
+    assignment = start(waits_for_the_end)
+    threading.Timer(0.1, lambda: request_cancel(store, run_ids=assignment.claim.run_ids)).start()
+    assert run_job(store, assignment, threading.Event()) is RunState.CANCELLED
+    assert states(store) == {"cancelled"}
+    assert not assignment.checkpoint.exists()
+
+
+def test_a_job_that_was_taken_away_ends_without_a_word(
+    store: Store, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_BEAT_SECONDS", 0.05)
+    assignment = start(waits_for_the_end)
+    threading.Timer(0.1, lambda: queue.lose(store, assignment.claim)).start()
+    assert run_job(store, assignment, threading.Event()) is None
+    assert states(store) == {"queued"}
+
+
+def test_heartbeats_keep_a_lease_that_is_shorter_than_the_training(store: Store, start: Start) -> None:
+    taken: list[int] = []
+
+    def slow(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        for step in range(8):
+            recorder.should_stop(step)
+            threading.Event().wait(0.1)
+            taken.append(queue.take_back_expired(store))
+        return finishes(batch, recorder, place)
+
+    assert run_job(store, start(slow, lease_seconds=0.4), threading.Event()) is RunState.FINISHED
+    assert not any(taken)
+
+
+def test_a_batch_whose_every_run_diverged_is_over(store: Store, start: Start) -> None:
+    def diverges(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        recorder.record(3, {"loss": torch.full((len(batch),), torch.nan)})
+        return not recorder.should_stop(4)
+
+    assert run_job(store, start(diverges), threading.Event()) is RunState.FINISHED
+    assert states(store) == {"diverged"}
+    assert queries.runs(store)["step"][0] == 3
+
+
+def test_settings_of_another_version_fail_with_a_sentence(store: Store, start: Start) -> None:
+    assignment = start(finishes)
+    claimed = replace(assignment.claim, configs=({"no_such_field": 1},) * len(assignment.claim.configs))
+    assert run_job(store, replace(assignment, claim=claimed), threading.Event()) is RunState.FAILED
+    assert "no_such_field is not a field" in queries.runs(store)["error"][0]
+
+
+def test_a_device_that_is_not_there_fails_with_a_sentence(
+    store: Store, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run_job(store, replace(start(finishes), device="cuda"), threading.Event()) is RunState.FAILED
+    assert "WERANK_DEVICE = cuda" in queries.runs(store)["error"][0]
+
+
+@pytest.mark.parametrize(("cuda", "mps", "device"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_takes_the_best_device_there_is(
+    cuda: bool, mps: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert usable_device("auto") == device
+    assert usable_device("cpu") == "cpu"
+
+
+def test_the_end_of_the_log_is_kept(store: Store, start: Start) -> None:
+    assignment = start(finishes)
+    assignment.log.write_text("x" * 20_000 + "the last words")
+    run_job(store, assignment, threading.Event())
+    log = queries.run_details(store, assignment.claim.run_ids[0]).log
+    assert log.endswith("the last words")
+    assert len(log) < 10_000
+
+
+def test_file_names_are_made_of_ids_only(settings: Settings, start: Start) -> None:
+    places, claimed = Places.of(settings), start(finishes).claim
+    assert places.checkpoint(claimed).parent.parent == places.folder
+    assert places.folder.parent == settings.home
+    for name in ("../../etc/passwd", "0123", "0123456789abcdeG"):
+        with pytest.raises(ValueError, match="not a job's id"):
+            places.log(name)
+        with pytest.raises(ValueError, match="not a job's id"):
+            places.checkpoint(replace(claimed, job_id=name))
+
+
+def test_training_time_adds_up_over_attempts(store: Store, start: Start) -> None:
+    assignment = start(waits_for_the_end)
+    stop = threading.Event()
+    threading.Timer(0.1, stop.set).start()
+    run_job(store, assignment, stop)
+    with store.reading() as connection:
+        assert connection.execute(sa.select(job.c.seconds)).scalar_one() >= 0.1
+
+
+def test_left_over_files_are_removed_when_nobody_needs_them(settings: Settings, tmp_path: Path) -> None:
+    places = Places.of(settings)
+    places.make()
+    for name in ("a" * 16, "b" * 16):
+        (places.folder / "checkpoints" / f"{name}-12345678.safetensors").touch()
+    places.tidy({"a" * 16})
+    assert [path.name[0] for path in (places.folder / "checkpoints").iterdir()] == ["a"]

@@ -1,0 +1,189 @@
+"""The command line: the browser's actions on the same store, every option made from the same schema."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import tyro
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from tyro.extras import SubcommandApp
+
+from werank_core.cli_sweep import CommandError, SweepArguments, arguments_class, run_sweep
+from werank_core.config import explain
+from werank_core.experiments import EXPERIMENTS
+from werank_core.jobs.supervisor import Ending, ensure_supervisor, serve
+from werank_core.settings import settings
+from werank_core.store import Store, StoreError, open_store, queries, runs
+from werank_core.vocabulary import METRICS
+
+State = Literal["queued", "running", "finished", "failed", "diverged", "cancelled"]
+Ids = tyro.conf.Positional[tuple[str, ...]]
+
+_TABLE = ("run_id", "state", "experiment", "strength", "second_value", "seed", "step", "device", "seconds", "differs")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 the store or a run is in trouble, 2 an argument is wrong."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        result = _app(given).cli(
+            prog="python -m werank_core",
+            description="WERank Lab: strength sweeps, trained in the background.",
+            args=given,
+            use_underscores=True,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+        return run_sweep(result, _store(), settings()) if isinstance(result, SweepArguments) else int(result)
+    except ValidationError as error:
+        return _refused(explain(error), 2)
+    except CommandError as error:
+        return _refused([str(error)], 2)
+    except StoreError as error:
+        return _refused([str(error)], 1)
+    except BrokenPipeError:  # `... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _refused(sentences: Iterable[str], code: int) -> int:
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+    return code
+
+
+def _app(given: Sequence[str]) -> SubcommandApp:
+    sweeps = SubcommandApp()
+    for experiment in EXPERIMENTS.values():
+        options: Callable[..., Any] = arguments_class(experiment, given)
+        sweeps.command(name=experiment.name)(options)
+    app = SubcommandApp()
+    app.command(sweeps, name="sweep", help="Run a strength sweep of an experiment.")
+    app.command(name="worker")(worker)
+    app.command(name="runs")(list_runs)
+    app.command(name="cancel")(cancel)
+    app.command(name="retry")(retry)
+    app.command(name="export")(export)
+    return app
+
+
+def _store() -> Store:
+    return open_store(settings().store_url, read_only=settings().demo)
+
+
+def worker(detached: bool = False) -> int:
+    """Supervise this machine's jobs until Ctrl+C.
+
+    Args:
+        detached: End after some idle minutes, as the one does that the dashboard starts.
+    """
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: asked.append(received))
+    ending = serve(settings(), stopped=lambda: bool(asked), forever=not detached, say=_say)
+    if ending is Ending.OUTDATED:
+        os.execv(sys.executable, [sys.executable, "-m", "werank_core", "worker", *["--detached"] * detached])
+    if ending is Ending.BUSY and not detached:
+        _say(f"{ending}: nothing to do here.")
+    return 0
+
+
+def _say(sentence: str) -> None:
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), sentence, flush=True)
+
+
+def list_runs(
+    sweep: str | None = None, state: State | None = None, experiment: str | None = None, limit: int = 40
+) -> int:
+    """List runs, newest first.
+
+    Args:
+        sweep: Only runs of this sweep.
+        state: Only runs in this state.
+        experiment: Only runs of this experiment.
+        limit: At most so many.
+    """
+    sweeps, states = [sweep] if sweep else None, [state] if state else None
+    frame = queries.runs(_store(), sweeps, states, experiment, limit)
+    if frame.empty:
+        print("No runs.")
+        return 0
+    headline = [name for name in frame.columns if name in METRICS]
+    shown = frame[[*_TABLE, *headline]].dropna(axis="columns", how="all")
+    table = Table(*(name.replace("_", " ") for name in shown.columns), box=None, header_style="bold")
+    for row in shown.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    Console().print(table)
+    return 0
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.3g}"
+    return str(value)
+
+
+def cancel(ids: Ids) -> int:
+    """Cancel sweeps or runs; what has finished stays.
+
+    Args:
+        ids: Ids of sweeps or runs.
+    """
+    store = _store()
+    known = set(queries.sweeps(store, limit=10_000)["sweep_id"])
+    count = sum(runs.request_cancel(store, sweep_id=sweep_id) for sweep_id in known.intersection(ids))
+    count += runs.request_cancel(store, run_ids=[run_id for run_id in ids if run_id not in known])
+    print(f"{count} runs cancelled.")
+    return 0
+
+
+def retry(ids: Ids) -> int:
+    """Queue failed, cancelled and diverged runs again.
+
+    Args:
+        ids: Ids of runs.
+    """
+    count = runs.retry(_store(), ids)
+    if count:
+        ensure_supervisor(settings())
+    print(f"{count} runs queued.")
+    return 0
+
+
+def export(sweep_id: tyro.conf.Positional[str], out: Path | None = None, history: bool = False) -> int:
+    """Write a sweep's metrics as a tidy table: one row a value.
+
+    Args:
+        sweep_id: Id of the sweep.
+        out: File to write, .csv, .parquet or .json; CSV on standard output when left out.
+        history: Every recorded step instead of the newest values.
+    """
+    if out is not None and out.suffix not in _WRITERS:
+        raise CommandError(f"out = {str(out)!r}: should end in .csv, .parquet or .json.")
+    store = _store()
+    queries.sweep_spec(store, sweep_id)
+    frame = queries.final_metrics(store, sweep_ids=[sweep_id])
+    if history:
+        frame = queries.history(store, list(frame["run_id"].unique()), sweep_id=sweep_id)
+    if out is None:
+        print(frame.to_csv(index=False), end="")
+        return 0
+    try:
+        _WRITERS[out.suffix](frame, out)
+    except OSError as error:
+        raise CommandError(f"out = {str(out)!r}: cannot be written: {error.strerror}.") from error
+    print(f"{len(frame):,} rows in {out}")
+    return 0
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
+    ".csv": lambda frame, out: frame.to_csv(out, index=False),
+    ".parquet": lambda frame, out: frame.to_parquet(out, index=False),
+    ".json": lambda frame, out: frame.to_json(out, orient="records", double_precision=15, indent=1),
+}

@@ -1,0 +1,213 @@
+"""`sweep EXPERIMENT`: options made from the config class, submitted, and watched until the end."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, make_dataclass
+from dataclasses import field as option
+from typing import Annotated, Any, ClassVar, get_args, get_origin
+
+import tyro
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from werank_core.config import ExperimentConfig, trait
+from werank_core.experiments import EXPERIMENTS, Experiment
+from werank_core.jobs.supervisor import ensure_supervisor
+from werank_core.settings import Settings
+from werank_core.store import Store, queries
+from werank_core.store.errors import READ_ONLY, StoreError
+from werank_core.store.runs import submit
+from werank_core.sweeps import SweepSpec
+from werank_core.vocabulary import RunState, metric
+
+_MADE_BY_THE_SWEEP = ("strength", "model_seed", "data_seed")
+_SWEEP_FIELDS = ("strengths", "second_axis", "second_values", "seeds", "first_seed", "vary_data", "name")
+_POLL_SECONDS = 0.25
+_LOOK_AFTER_SUPERVISOR_SECONDS = 5.0
+
+
+class CommandError(Exception):
+    """An argument is wrong; the message names it, its value and what is allowed."""
+
+
+@dataclass
+class SweepArguments:
+    """What every experiment's sweep command has; the classes made from it add the experiment's own options."""
+
+    experiment: ClassVar[str] = ""
+    preset: Annotated[str, tyro.conf.arg(help="Start from this preset; other options change it.")] = ""
+    detach: Annotated[bool, tyro.conf.arg(help="Do not wait for the end.")] = False
+
+
+def arguments_class(of: Experiment, given: Sequence[str]) -> type[SweepArguments]:
+    """The options of one experiment's sweep: the sweep's fields and its config's, with the chosen preset's values.
+
+    Values stay text: the schema that checks the form and the record checks them here too, and says so in its words.
+
+    Raises:
+        CommandError: when there is no such preset.
+    """
+    base = _base(of, given if list(given[:2]) == ["sweep", of.name] else ())
+    starts: dict[str, Any] = {"strengths": of.default_strengths, "seeds": of.default_seeds}
+    shared = [
+        _option(name, info, starts.get(name, info.default))
+        for name, info in SweepSpec.model_fields.items()
+        if name in _SWEEP_FIELDS
+    ]
+    own = [
+        _option(name, info, getattr(base, name))
+        for name, info in of.config_class.model_fields.items()
+        if name not in _MADE_BY_THE_SWEEP
+    ]
+    namespace = {"experiment": of.name, "__doc__": of.question}
+    return make_dataclass(f"{of.name}_sweep", [*shared, *own], bases=(SweepArguments,), namespace=namespace)
+
+
+def _base(of: Experiment, given: Sequence[str]) -> ExperimentConfig:
+    """The chosen preset's config, or the defaults; read before the rest, whose defaults it decides."""
+    name = ""
+    for word, following in zip(given, [*given[1:], ""], strict=False):
+        if word.startswith("--preset"):
+            name = word.partition("=")[2] or following
+    if not name:
+        return of.config_class()
+    if name not in of.presets:
+        raise CommandError(f"preset = {name!r}: should be {' or '.join(map(repr, of.presets))}.")
+    return of.presets[name].config
+
+
+def _option(name: str, info: FieldInfo, value: Any) -> tuple[str, Any, Any]:
+    """A dataclass field for one schema field: help, unit and allowed values come from the schema."""
+    unit = f" [{trait(info, 'unit')}]" if trait(info, "unit") else ""
+    arg = tyro.conf.arg(help=f"{info.description or ''}{unit}", metavar=_allowed(info))
+    if info.annotation is bool:
+        return name, Annotated[bool, tyro.conf.arg(help=info.description)], option(default=value)
+    if get_origin(info.annotation) is tuple:
+        return name, Annotated[tuple[str, ...], arg], option(default=tuple(map(_text, value)))
+    return name, Annotated[str, arg], option(default=_text(value))
+
+
+def _text(value: Any) -> str:
+    return (
+        ""
+        if value is None
+        else f"{value:g}"
+        if isinstance(value, float) and value == float(f"{value:g}")
+        else str(value)
+    )
+
+
+def _allowed(info: FieldInfo) -> str:
+    """What the field accepts, as help shows it: `{a,b}`, `1..32`, `>=0`."""
+    if choices := get_args(info.annotation) if "Literal" in str(get_origin(info.annotation)) else ():
+        return "{" + ",".join(map(str, choices)) + "}"
+    bounds = {
+        sign: getattr(item, sign) for item in info.metadata for sign in ("ge", "gt", "le", "lt") if hasattr(item, sign)
+    }
+    words = [
+        f"{symbol}{_text(bounds[sign])}"
+        for sign, symbol in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+        if sign in bounds
+    ]
+    return " ".join(words) or "VALUE"
+
+
+def spec_from(arguments: SweepArguments) -> SweepSpec:
+    """The sweep these arguments ask for.
+
+    Raises:
+        ValidationError: when a value is not allowed.
+    """
+    of = EXPERIMENTS[arguments.experiment]
+    own = [name for name in of.config_class.model_fields if name not in _MADE_BY_THE_SWEEP]
+    config = of.config_class.model_validate(_given(arguments, of.config_class.model_fields, own))
+    shared = _given(arguments, SweepSpec.model_fields, _SWEEP_FIELDS)
+    return SweepSpec.model_validate({"experiment": of.name, "config": config, **shared})
+
+
+def _given(arguments: SweepArguments, infos: Mapping[str, FieldInfo], names: Iterable[str]) -> dict[str, Any]:
+    """The values of these options; an empty text stands for "none" where the schema has that."""
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: None if value == "" and infos[name].default is None else value for name, value in values.items()}
+
+
+def run_sweep(arguments: SweepArguments, store: Store, settings: Settings) -> int:
+    """Submit the sweep, and watch it unless told not to; the exit code is 1 when a run failed."""
+    if settings.demo:
+        raise StoreError(READ_ONLY)
+    spec = spec_from(arguments)
+    console = Console(stderr=True)
+    cost = queries.predicted_seconds(store, spec, settings.slots)
+    price = "first run here: time unknown" if cost is None else f"about {duration(cost)}"
+    console.print(f"{spec.num_runs:,} runs of {spec.experiment}, {price}", highlight=False)
+    done = submit(store, spec)
+    console.print(f"sweep {done.sweep_id}: {done.new_runs} to train, {done.reused_runs} already there", highlight=False)
+    if queries.progress(store, done.sweep_id).active:
+        ensure_supervisor(settings)
+    if arguments.detach:
+        print(done.sweep_id)
+        return 0
+    try:
+        _watch(store, settings, done.sweep_id, console)
+    except KeyboardInterrupt:
+        console.print("It goes on in the background. To stop it:", highlight=False)
+        console.print(f"  python -m werank_core cancel {done.sweep_id}", highlight=False)
+        return 130
+    return _report(store, spec, done.sweep_id)
+
+
+def _watch(store: Store, settings: Settings, sweep_id: str, console: Console) -> None:
+    """A progress bar until no run of the sweep is active; a supervisor that dies is replaced."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, console=console) as bar:
+        task, looked = bar.add_task("queued", total=1.0, told=""), time.monotonic()
+        while (now := queries.progress(store, sweep_id)).active:
+            word = "training" if now.devices else "queued"
+            bar.update(task, completed=now.share, description=word, told=_told(now))
+            if time.monotonic() - looked > _LOOK_AFTER_SUPERVISOR_SECONDS:
+                ensure_supervisor(settings)
+                looked = time.monotonic()
+            time.sleep(_POLL_SECONDS)
+        bar.update(task, completed=1.0, description="done", told=_told(now))
+
+
+def _told(now: queries.Progress) -> str:
+    parts = [f"{now.jobs_done}/{now.jobs_total} jobs", f"step {now.step}/{now.num_steps}" if now.devices else ""]
+    parts.append(f"{duration(now.eta_seconds)} left" if now.active and now.eta_seconds is not None else "")
+    return "  ".join(filter(None, [*parts, " ".join(now.devices)]))
+
+
+def duration(seconds: float) -> str:
+    """Time as a person says it: 25 s, 3 min 20 s, 2 h 5 min."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _report(store: Store, spec: SweepSpec, sweep_id: str) -> int:
+    """Print the headline metrics by strength, over finished runs, and what did not finish."""
+    frame = queries.final_metrics(store, sweep_ids=[sweep_id], metrics=(names := EXPERIMENTS[spec.experiment].headline))
+    frame = frame[(frame["state"] == RunState.FINISHED) & (frame["layer"] == 0) & (frame["split"] != "train")]
+    keys = [key for key in ("second_value", "strength") if frame[key].notna().any()]
+    console = Console()
+    if keys:
+        console.print(_headline_table(frame, spec, keys, [name for name in names if name in set(frame["metric"])]))
+    counts = queries.progress(store, sweep_id).runs
+    console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count), highlight=False)
+    return 1 if counts[RunState.FAILED] else 0
+
+
+def _headline_table(frame: Any, spec: SweepSpec, keys: list[str], names: list[str]) -> Table:
+    means = frame.pivot_table(index=keys, columns="metric", values="value", aggfunc="mean")
+    counts = frame.groupby(keys)["run_id"].nunique()
+    heads = {"strength": EXPERIMENTS[spec.experiment].strength_label, "second_value": spec.second_axis or ""}
+    table = Table(*(heads[key] for key in keys), *(metric(name).label for name in names), "runs", box=None)
+    for index, row in means.iterrows():
+        shown = index if isinstance(index, tuple) else (index,)
+        table.add_row(*(f"{key:g}" for key in shown), *(f"{row[name]:.3g}" for name in names), str(counts[index]))
+    return table
