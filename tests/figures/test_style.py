@@ -105,5 +105,5 @@ def test_an_empty_figure_says_what_to_do(theme: Theme) -> None:
 
 
 def test_wrapped_text_keeps_its_lines_short() -> None:
-    assert all(len(line) <= 58 for line in wrapped("word " * 40).split("<br>"))
+    assert all(len(line) <= 62 for line in wrapped("word " * 40).split("<br>"))
     assert wrapped("one\ntwo") == "one<br>two"

@@ -39,7 +39,7 @@ def test_mean_and_interval_are_those_of_scipy() -> None:
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_interval_for_any_values(values: list[float]) -> None:
     frame = tidy_frame(["loss"], [0.1], len(values), value=lambda m, a, seed, s: values[seed])
     row = summarize_strength(frame).iloc[0]

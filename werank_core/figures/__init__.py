@@ -1,5 +1,10 @@
 """Charts in two pure steps: tidy frame -> summary frame -> Plotly figure, each total on empty frames."""
 
+from werank_core.figures.alt_text import map_alt_text as map_alt_text
+from werank_core.figures.alt_text import rank_accuracy_alt_text as rank_accuracy_alt_text
+from werank_core.figures.alt_text import spectra_alt_text as spectra_alt_text
+from werank_core.figures.alt_text import strength_alt_text as strength_alt_text
+from werank_core.figures.alt_text import training_alt_text as training_alt_text
 from werank_core.figures.comparisons import Association as Association
 from werank_core.figures.comparisons import Difference as Difference
 from werank_core.figures.comparisons import compare_by_seed as compare_by_seed
@@ -8,12 +13,24 @@ from werank_core.figures.comparisons import paired_difference as paired_differen
 from werank_core.figures.comparisons import spearman_with_interval as spearman_with_interval
 from werank_core.figures.comparisons import strength_differences as strength_differences
 from werank_core.figures.comparisons import values_by_seed as values_by_seed
+from werank_core.figures.curves import plot_training as plot_training
+from werank_core.figures.embeddings import Picture as Picture
+from werank_core.figures.embeddings import plot_embeddings as plot_embeddings
+from werank_core.figures.maps import maps_height as maps_height
+from werank_core.figures.maps import plot_maps as plot_maps
+from werank_core.figures.maps import summarize_grid_difference as summarize_grid_difference
+from werank_core.figures.rank_accuracy import plot_rank_accuracy as plot_rank_accuracy
+from werank_core.figures.rank_accuracy import rank_and_accuracy as rank_and_accuracy
+from werank_core.figures.rows import rows_height as rows_height
+from werank_core.figures.spectra import plot_spectra as plot_spectra
+from werank_core.figures.spectra import spectra_height as spectra_height
+from werank_core.figures.spectrum_summaries import effective_rank as effective_rank
+from werank_core.figures.spectrum_summaries import numerical_rank as numerical_rank
 from werank_core.figures.spectrum_summaries import summarize_spectra as summarize_spectra
 from werank_core.figures.strength import plot_layers_strength as plot_layers_strength
 from werank_core.figures.strength import plot_sparkline as plot_sparkline
 from werank_core.figures.strength import plot_strength as plot_strength
 from werank_core.figures.strength import strength_caption as strength_caption
-from werank_core.figures.strength import strength_height as strength_height
 from werank_core.figures.style import Theme as Theme
 from werank_core.figures.style import empty_figure as empty_figure
 from werank_core.figures.style import format_difference as format_difference
@@ -21,6 +38,7 @@ from werank_core.figures.style import format_interval as format_interval
 from werank_core.figures.style import format_strength as format_strength
 from werank_core.figures.style import format_value as format_value
 from werank_core.figures.style import strength_colors as strength_colors
+from werank_core.figures.style import template as template
 from werank_core.figures.summaries import summarize_grid as summarize_grid
 from werank_core.figures.summaries import summarize_history as summarize_history
 from werank_core.figures.summaries import summarize_strength as summarize_strength

@@ -1,6 +1,7 @@
 """Numbers as charts and tables write them: 3 significant digits, one rounding for value and interval."""
 
 import math
+from collections.abc import Sequence
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
@@ -36,6 +37,14 @@ def format_interval(value: float, low: float, high: float) -> str:
 def format_difference(difference: float, low: float = math.nan, high: float = math.nan) -> str:
     """A difference with its sign always written, as "+14.9 [13.8, 16.0]"."""
     return ("+" if difference > 0 else "") + format_interval(difference, low, high)
+
+
+def format_together(values: Sequence[float]) -> list[str]:
+    """Signed numbers with the decimals that give the largest of them 3 significant digits, as the cells of a map."""
+    finite = tuple(value for value in values if math.isfinite(value))
+    texts = iter(_rounded(finite, None)) if finite else iter(())
+    signed = (("+" if value > 0 else "") + next(texts) if math.isfinite(value) else MISSING for value in values)
+    return list(signed)
 
 
 def format_strength(strength: float) -> str:

@@ -8,24 +8,20 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from werank_core.figures.formats import format_strength, format_value
+from werank_core.figures.rows import headline, row_domains, row_titles, rows_frame, rows_height
 from werank_core.figures.strength_axis import StrengthAxis
-from werank_core.figures.strength_series import Series, logarithmic, row_series, series_traces, theory_traces
+from werank_core.figures.strength_series import Series, row_series, scale_layout, series_traces, theory_traces
 from werank_core.figures.style import (
     BAND_OPACITY,
-    MARGIN,
     PALETTES,
     Theme,
     empty_figure,
     template,
-    title_layout,
-    top_margin,
     translucent,
 )
 from werank_core.figures.summaries import distinct, select_metrics
-from werank_core.vocabulary import metric
+from werank_core.vocabulary import RunState
 
-ROW_HEIGHT = 138
-ROW_TITLE = 30
 NOTHING_YET = "Nothing to draw yet: run a sweep, or choose one that has finished runs."
 _LEFT_OUT = {
     "num_diverged": "diverged",
@@ -66,14 +62,16 @@ def plot_strength(
     chosen = select_metrics(summary, metrics)
     if chosen.empty or chosen["mean"].isna().all():
         return _nothing_to_draw(chosen, metrics, strength_label, theme, title)
-    caption = strength_caption(chosen, strength_label)
+    caption = "\n".join([strength_caption(chosen, strength_label), *lengths_sentence(points)])
     lines = [line for row, key in enumerate(metrics) for line in row_series(chosen, points, key, row, theme)]
     legend = len({line.name for line in lines}) > 1 or theory is not None
-    frame = _frame(title, caption, len(metrics), legend, theme)
-    axis = _axis(chosen, metrics, frame)
-    layout = frame | axis.layout(strength_label, theme)
+    frame = rows_frame(title, caption, len(metrics), legend, theme)
+    domains = tuple(row_domains(len(metrics), frame))
+    scales = tuple(scale_layout(chosen, key) for key in metrics)
+    axis = StrengthAxis(tuple(distinct(chosen["strength"])), domains, scales)
+    layout = frame | axis.layout(strength_label, theme) | {"hovermode": "x unified", "hoversubplots": "axis"}
     layout["shapes"] = [*layout["shapes"], *_baseline_lines(lines, axis, theme), *_picked_mark(picked, axis, theme)]
-    layout["annotations"] = [*_row_titles(metrics, axis), *_left_out_marks(chosen, axis, theme)]
+    layout["annotations"] = [*row_titles(metrics, domains), *_left_out_marks(chosen, axis, theme)]
     layout["legend"] = {"title": {"text": second_axis_label or ""}}
     return go.Figure(data=[*theory_traces(theory, metrics, axis, theme), *_measured_traces(lines, axis)], layout=layout)
 
@@ -93,11 +91,6 @@ def plot_layers_strength(
     return plot_strength(
         kept[0], kept[1], metrics, strength_label=strength_label, theme=theme, theory=theory, title=title
     )
-
-
-def strength_height(num_rows: int) -> int:
-    """Pixels of a strength figure without a legend, for a page to reserve before the data is there."""
-    return 108 + max(num_rows, 1) * ROW_HEIGHT
 
 
 def strength_caption(summary: pd.DataFrame, strength_label: str = "strength") -> str:
@@ -121,6 +114,16 @@ def left_out_sentences(summary: pd.DataFrame, strength_label: str = "strength") 
             yield f"{counts.sum()} {subject} {word} at {strength_label.split()[-1]} = {where}, not in the mean."
 
 
+def lengths_sentence(points: pd.DataFrame) -> Iterator[str]:
+    """A warning where finished runs were trained for different numbers of steps; nothing where they agree."""
+    if points.empty:
+        return
+    finished = points[points["state"] == RunState.FINISHED]
+    steps = finished.groupby("run_id")["step"].max()
+    if steps.nunique() > 1:
+        yield f"Runs differ in length: {steps.min():,} to {steps.max():,} steps."
+
+
 def _left_out(summary: pd.DataFrame, column: str) -> pd.Series:
     """Runs left out per strength; a run is counted once, however many metrics it has."""
     if summary.empty:
@@ -132,25 +135,8 @@ def _left_out(summary: pd.DataFrame, column: str) -> pd.Series:
 def _nothing_to_draw(
     chosen: pd.DataFrame, metrics: Sequence[str], strength_label: str, theme: Theme, title: str
 ) -> go.Figure:
-    labels = ", ".join(metric(key.rpartition("/")[2]).label for key in metrics)
     sentence = " ".join(left_out_sentences(chosen, strength_label)) or NOTHING_YET
-    return empty_figure(title or labels[:1].upper() + labels[1:], sentence, theme, strength_height(len(metrics)))
-
-
-def _frame(title: str, caption: str, num_rows: int, legend: bool, theme: Theme) -> dict[str, Any]:
-    """Everything around the axes."""
-    return {
-        "template": template(theme), "title": title_layout(title, caption, theme), "showlegend": legend,
-        "height": strength_height(num_rows) + 34 * bool(title) + 30 * legend,
-        "margin": MARGIN | {"t": top_margin(title, caption) + 26, "b": MARGIN["b"] + 30 * legend},
-        "hovermode": "x unified", "hoversubplots": "axis",
-    }  # fmt: skip
-
-
-def _axis(chosen: pd.DataFrame, metrics: Sequence[str], frame: dict[str, Any]) -> StrengthAxis:
-    drawn = frame["height"] - frame["margin"]["t"] - frame["margin"]["b"]
-    logs = tuple(logarithmic(chosen, key) for key in metrics)
-    return StrengthAxis(tuple(distinct(chosen["strength"])), len(metrics), ROW_TITLE / drawn, logs)
+    return empty_figure(title or headline(metrics), sentence, theme, rows_height(len(metrics)))
 
 
 def _measured_traces(lines: Sequence[Series], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
@@ -181,18 +167,6 @@ def _picked_mark(picked: float | None, axis: StrengthAxis, theme: Theme) -> Iter
             "type": "line", "xref": place["xaxis"], "x0": picked, "x1": picked, "yref": "paper", "y0": 0,
             "y1": 1, "layer": "below",
             "line": {"color": translucent(PALETTES[theme].series[0], 0.25), "width": 12},
-        }  # fmt: skip
-
-
-def _row_titles(metrics: Sequence[str], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
-    for row, key in enumerate(metrics):
-        split, _, name = key.rpartition("/")
-        yield {
-            "text": f"<b>{metric(name).axis_title}</b>" + (f", {split}" if split else ""),
-            "hovertext": metric(name).tooltip,
-            "x": 0, "xref": "paper", "xanchor": "left", "y": axis.row_domain(row)[1], "yref": "paper",
-            "yanchor": "bottom",
-            "showarrow": False, "yshift": 2,
         }  # fmt: skip
 
 

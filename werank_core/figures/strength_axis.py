@@ -19,12 +19,11 @@ _STRIP, _GAP = 0.075, 0.02
 
 @dataclass(frozen=True)
 class StrengthAxis:
-    """Where strengths go in a figure of `num_rows` linked rows, the first at the top."""
+    """Where strengths go in linked rows with these vertical domains and y scales, the first at the top."""
 
     strengths: tuple[float, ...]
-    num_rows: int
-    row_gap: float
-    log_rows: tuple[bool, ...] = ()
+    domains: tuple[tuple[float, float], ...]
+    scales: tuple[dict[str, Any], ...]
 
     @property
     def positive(self) -> tuple[float, ...]:
@@ -42,11 +41,10 @@ class StrengthAxis:
             return 0.0
         return _STRIP if self.positive else 1.0
 
-    def row_domain(self, row: int) -> tuple[float, float]:
-        """Bottom and top of a row as fractions of the plot area."""
-        height = (1 - self.row_gap * (self.num_rows - 1)) / self.num_rows
-        top = 1 - row * (height + self.row_gap)
-        return max(top - height, 0.0), min(top, 1.0)
+    @property
+    def num_rows(self) -> int:
+        """Rows of the figure."""
+        return len(self.domains)
 
     def place(self, row: int, baseline: bool) -> dict[str, str]:
         """The axes of a trace: on the strip or on the log axis of a row."""
@@ -64,8 +62,7 @@ class StrengthAxis:
 
     def _row_axes(self, row: int) -> dict[str, Any]:
         main = self.place(row, baseline=False)["yaxis"]
-        logarithmic = bool(self.log_rows) and self.log_rows[row]
-        shared = {"domain": self.row_domain(row), "nticks": 5, "type": "log" if logarithmic else "linear"}
+        shared = {"domain": self.domains[row], "nticks": 5} | self.scales[row]
         if not self.has_baseline:
             return {_layout_key(main): shared | {"anchor": "x"}}
         strip = self.place(row, baseline=True)["yaxis"]
@@ -115,7 +112,7 @@ class StrengthAxis:
         return [
             {
                 "type": "line", "xref": "paper", "yref": "paper", "xsizemode": "pixel", "ysizemode": "pixel",
-                "xanchor": self._break_at + _GAP / 2, "yanchor": self.row_domain(self.num_rows - 1)[0],
+                "xanchor": self._break_at + _GAP / 2, "yanchor": self.domains[-1][0],
                 "x0": offset - 3, "x1": offset + 3, "y0": -6, "y1": 6, "line": line,
             }
             for offset in (-3, 3)

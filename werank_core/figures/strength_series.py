@@ -10,7 +10,16 @@ import pandas as pd
 
 from werank_core.figures.formats import format_interval, format_strength
 from werank_core.figures.strength_axis import StrengthAxis
-from werank_core.figures.style import BAND_OPACITY, DASHES, PALETTES, SYMBOLS, Theme, sequential_colors, translucent
+from werank_core.figures.style import (
+    BAND_OPACITY,
+    DASHES,
+    PALETTES,
+    SYMBOLS,
+    Theme,
+    decade_ticks,
+    sequential_colors,
+    translucent,
+)
 from werank_core.figures.summaries import distinct, newest_values, select_metrics
 from werank_core.vocabulary import RunState, metric
 
@@ -60,6 +69,13 @@ def logarithmic(summary: pd.DataFrame, key: str) -> bool:
     """Whether the metric wants a log axis and its means allow one."""
     means = select_metrics(summary, [key])["mean"].dropna()
     return metric(key.rpartition("/")[2]).log and len(means) > 0 and bool((means > 0).all())
+
+
+def scale_layout(summary: pd.DataFrame, key: str) -> dict[str, Any]:
+    """Type and ticks of a row's y axis."""
+    if not logarithmic(summary, key):
+        return {"type": "linear"}
+    return {"type": "log"} | decade_ticks(select_metrics(summary, [key])["mean"])
 
 
 def series_traces(series: Series, axis: StrengthAxis, legend: bool) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """One look for every chart: two themes as Plotly templates, fixed colours, margins, empty states."""
 
+import math
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -133,7 +134,18 @@ def top_margin(title: str, caption: str = "") -> int:
     return 14 + 34 * bool(title) + 17 * lines
 
 
-def wrapped(text: str, width: int = 58) -> str:
+def decade_ticks(values: Iterable[float], most: int = 6) -> dict[str, Any]:
+    """Powers of ten as the ticks of a log axis, at most `most`; over less than a decade Plotly's own ticks."""
+    logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
+    if not logs or max(logs) - min(logs) < 1:
+        return {}
+    low, high = math.floor(min(logs)), math.ceil(max(logs))
+    step = math.ceil((high - low + 1) / most)
+    powers = [10.0**power for power in range(low, high + 1) if power % step == 0]
+    return {"tickvals": powers, "ticktext": [format_strength(power) for power in powers]}
+
+
+def wrapped(text: str, width: int = 62) -> str:
     """Text with line breaks for the narrowest screen the product supports (390 px)."""
     lines = [line for part in text.split("\n") for line in textwrap.wrap(part, width)]
     return "<br>".join(lines)
@@ -177,6 +189,14 @@ def _between_stops(position: float) -> str:
     share = place - left
     pair = (_channels(_STRENGTH_SCALE[left]), _channels(_STRENGTH_SCALE[left + 1]))
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(*pair, strict=True))
+
+
+def readable_on(color: str) -> str:
+    """Black or white, whichever reads better on a hex or "rgb(r, g, b)" colour."""
+    channels = _channels(color) if color.startswith("#") else tuple(map(float, color[4:-1].split(",")))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in channels)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#FFFFFF"  # where both have the same contrast
 
 
 def _channels(color: str) -> tuple[int, int, int]:

@@ -1,0 +1,66 @@
+import math
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from tests.figures.frames import tidy_frame, with_state
+from werank_core.figures.comparisons import Association
+from werank_core.figures.rank_accuracy import association_text, plot_rank_accuracy, rank_and_accuracy
+
+
+def test_one_dot_per_finished_run() -> None:
+    frame = with_state(tidy_frame(), "diverged", 1.0, 0)
+    figure = plot_rank_accuracy(frame, strength_label="strength α")
+    dots = [tuple(c) for t in figure.data for c in t.customdata]
+    assert len(dots) == 19
+    assert {(run_id, strength) for run_id, strength, _ in dots} == {
+        (row.run_id, row.strength) for row in frame[frame["state"] == "finished"].itertuples()
+    }
+    assert [t.name for t in figure.data] == ["0", "0.01", "0.1", "1"]
+
+
+def test_title_gives_scipys_rho_and_the_caption_the_warning() -> None:
+    runs = rank_and_accuracy(tidy_frame())
+    rho = stats.spearmanr(runs["rank"], runs["accuracy"]).statistic
+    figure = plot_rank_accuracy(tidy_frame())
+    assert figure.layout.title.text.startswith(f"Spearman's ρ = {rho:.2f} [")
+    assert "n = 20 runs" in figure.layout.title.text
+    assert "Rank is not accuracy" in figure.layout.title.subtitle.text
+
+
+def test_test_accuracy_is_preferred_and_train_can_be_asked_for() -> None:
+    frame = pd.concat(
+        [
+            tidy_frame(["effective_rank"]),
+            tidy_frame(["accuracy"], splits=("train",), value=lambda *_: 0.9),
+            tidy_frame(["accuracy"], splits=("test",), value=lambda *_: 0.5),
+        ]
+    )
+    assert set(rank_and_accuracy(frame)["accuracy"]) == {0.5}
+    assert set(rank_and_accuracy(frame, accuracy_metric="train/accuracy")["accuracy"]) == {0.9}
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame(), tidy_frame(["accuracy"]), tidy_frame().assign(state="failed"), tidy_frame().iloc[:0]]
+)
+def test_without_both_numbers_it_says_what_to_do(frame: pd.DataFrame) -> None:
+    figure = plot_rank_accuracy(frame, "dark")
+    assert not figure.data
+    assert "run a sweep" in figure.layout.annotations[0].text.replace("<br>", " ")
+
+
+def test_association_in_words() -> None:
+    assert association_text(Association(-0.5, -0.8, 0.02, 12, 0.1)) == "Spearman's ρ = −0.50 [−0.80, 0.02], n = 12 runs"
+    assert (
+        association_text(Association(1.0, math.nan, math.nan, 3, 0.0)) == "Spearman's ρ = 1.00 no interval, n = 3 runs"
+    )
+    assert association_text(Association(math.nan, math.nan, math.nan, 1, math.nan)).startswith(
+        "No correlation from 1 run:"
+    )
+
+
+def test_a_single_run_is_drawn() -> None:
+    figure = plot_rank_accuracy(tidy_frame(strengths=(0.0,), seeds=1))
+    assert len(figure.data) == 1
+    assert "No correlation" in figure.layout.title.text

@@ -1,0 +1,175 @@
+"""Training curves: metrics against step, every seed faint and the mean bold, one colour per strength."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from werank_core.figures.formats import format_interval, format_strength
+from werank_core.figures.rows import axis_number, headline, row_domains, row_titles, rows_frame, rows_height
+from werank_core.figures.strength import left_out_sentences
+from werank_core.figures.strength_series import scale_layout
+from werank_core.figures.style import DASHES, Theme, empty_figure, strength_colors
+from werank_core.figures.summaries import select_metrics
+from werank_core.vocabulary import RunState
+
+NO_HISTORY = "No training curves yet: they appear with the first recorded steps of a run."
+
+# More points than this are drawn by WebGL, fewer as SVG: sharp in an export, and drawn where a browser has no WebGL.
+SVG_POINTS = 20_000
+
+_LINE_KEYS = ["strength", "split", "second_value"]
+
+
+def plot_training(
+    summary: pd.DataFrame,
+    points: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    layer: int = 0,
+    strength_label: str = "strength",
+    theme: Theme = "light",
+    title: str = "",
+) -> go.Figure:
+    """One row per metric over the training steps; per strength one bold mean and all seeds in one faint trace.
+
+    Dashes tell splits or second values apart, a cross ends a run that diverged.
+
+    Args:
+        summary: of `summarize_history`.
+        points: the tidy history it was made of.
+        metrics: names or "split/name" keys, one row each, the first at the top.
+        layer: which layer of a per-layer metric.
+    """
+    chosen, seeds = (_of_layer(select_metrics(frame, metrics), layer) for frame in (summary, points))
+    if seeds.empty or not np.isfinite(seeds["value"].astype(float)).any():
+        return empty_figure(title or headline(metrics), NO_HISTORY, theme, rows_height(len(metrics)))
+    looks = _Looks(seeds, strength_label)
+    frame = rows_frame(title, _caption(chosen, looks, strength_label), len(metrics), True, theme)
+    domains = row_domains(len(metrics), frame)
+    traces = [trace for row, key in enumerate(metrics) for trace in _row_traces(chosen, seeds, key, row, looks)]
+    layout = (
+        frame
+        | _axes(chosen, metrics, domains)
+        | {"hovermode": "x unified", "annotations": row_titles(metrics, domains)}
+    )
+    layout["legend"] = {"title": {"text": strength_label}, "traceorder": "normal"}
+    return go.Figure(data=[*traces, *_legend_traces(looks)], layout=layout)
+
+
+class _Looks:
+    """Colour by strength; dash by what else differs within a row."""
+
+    def __init__(self, seeds: pd.DataFrame, strength_label: str) -> None:
+        self.colors = strength_colors(seeds["strength"])
+        self.symbol = strength_label.split()[-1]
+        self.line_type = "scattergl" if len(seeds) > SVG_POINTS else "scatter"
+        kinds = seeds[["metric", "split", "second_value"]].drop_duplicates().sort_values(["split", "second_value"])
+        self._variants = {
+            str(name): [_variant(*row) for row in rows[["split", "second_value"]].itertuples(index=False)]
+            for name, rows in kinds.groupby("metric")
+        }
+
+    def dash(self, name: str, split: str, second_value: float) -> str:
+        return DASHES[self._variants[name].index(_variant(split, second_value)) % len(DASHES)]
+
+    def sentence(self) -> str:
+        """What the dashes mean, empty where every row has one kind of line."""
+        longest = max(self._variants.values(), key=len)
+        if len(longest) < 2:
+            return ""
+        return "Lines: " + ", ".join(f"{DASHES[i % len(DASHES)]} = {kind}" for i, kind in enumerate(longest)) + "."
+
+
+def _variant(split: str, second_value: float) -> str:
+    return " ".join([split] * bool(split) + [format_strength(second_value)] * math.isfinite(second_value))
+
+
+def _of_layer(frame: pd.DataFrame, layer: int) -> pd.DataFrame:
+    return frame[frame["layer"].isin([0, layer])] if len(frame) else frame
+
+
+def _caption(chosen: pd.DataFrame, looks: _Looks, strength_label: str) -> str:
+    shown = f"Bold: mean over {int(chosen['n'].max())} seeds. Faint: every seed."
+    return "\n".join(part for part in [shown, looks.sentence(), *left_out_sentences(chosen, strength_label)] if part)
+
+
+def _axes(chosen: pd.DataFrame, metrics: Sequence[str], domains: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    x = {"anchor": "y" + axis_number(len(metrics) - 1), "title": {"text": "step"}, "showline": True}
+    axes: dict[str, Any] = {
+        f"yaxis{axis_number(row)}": {"domain": domain, "anchor": "x", "nticks": 5} | scale_layout(chosen, key)
+        for row, (key, domain) in enumerate(zip(metrics, domains, strict=True))
+    }
+    return axes | {"xaxis": x | {"unifiedhovertitle": {"text": "step %{x}"}}}
+
+
+def _row_traces(
+    chosen: pd.DataFrame, seeds: pd.DataFrame, key: str, row: int, looks: _Looks
+) -> Iterator[dict[str, Any]]:
+    place = {"xaxis": "x", "yaxis": "y" + axis_number(row), "showlegend": False}
+    faint = list(_seed_traces(select_metrics(seeds, [key]), looks))
+    bold = list(_mean_traces(select_metrics(chosen, [key]), key, looks))
+    for trace in [*faint, *bold]:
+        yield place | trace
+
+
+def _seed_traces(seeds: pd.DataFrame, looks: _Looks) -> Iterator[dict[str, Any]]:
+    """All seeds of a strength as one trace with gaps between the runs, and a cross where a run diverged."""
+    for strength, rows in seeds.groupby("strength"):
+        color = looks.colors[float(strength)]  # type: ignore[arg-type]
+        group = {"legendgroup": str(strength), "hoverinfo": "skip"}
+        x, y = _separated(rows)
+        yield group | {
+            "type": looks.line_type, "mode": "lines", "x": x, "y": y, "opacity": 0.28, "connectgaps": False,
+            "line": {"color": color, "width": 1},
+        }  # fmt: skip
+        ends = _last_before_divergence(rows)
+        if len(ends):
+            marker = {"symbol": "x", "size": 8, "color": color}
+            yield group | {"mode": "markers", "x": ends["step"].tolist(), "y": ends["value"].tolist(), "marker": marker}
+
+
+def _separated(rows: pd.DataFrame) -> tuple[list[float | None], list[float | None]]:
+    """Steps and values run after run, with None between two runs."""
+    ordered = rows.sort_values(["run_id", "split", "layer", "step"], kind="stable")
+    line = ordered["run_id"].astype(str) + "/" + ordered["split"].astype(str)
+    new = (line != line.shift()).to_numpy()[1:].nonzero()[0] + 1
+    values = ordered["value"].astype(float).to_numpy()
+    x = np.insert(ordered["step"].astype(float).to_numpy(), new, np.nan)
+    y = np.insert(np.where(np.isfinite(values), values, np.nan), new, np.nan)
+    return _with_none(x), _with_none(y)
+
+
+def _with_none(values: Any) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _last_before_divergence(rows: pd.DataFrame) -> pd.DataFrame:
+    diverged = rows[(rows["state"] == RunState.DIVERGED) & np.isfinite(rows["value"].astype(float))]
+    return diverged.sort_values("step").drop_duplicates(["run_id", "split"], keep="last")
+
+
+def _mean_traces(chosen: pd.DataFrame, key: str, looks: _Looks) -> Iterator[dict[str, Any]]:
+    name = key.rpartition("/")[2]
+    groups: list[tuple[Any, pd.DataFrame]] = list(chosen[chosen["mean"].notna()].groupby(_LINE_KEYS, dropna=False))
+    for (strength, split, second_value), rows in groups:
+        label = " ".join([f"{looks.symbol} = {format_strength(strength)}", _variant(split, second_value)]).strip()
+        columns = (rows[column] for column in ("mean", "low", "high", "n"))
+        yield {
+            "mode": "lines", "x": rows["step"].tolist(), "y": rows["mean"].tolist(), "legendgroup": str(strength),
+            "line": {"color": looks.colors[strength], "width": 2.5, "dash": looks.dash(name, split, second_value)},
+            "text": [f"{format_interval(m, low, high)}, n = {n}" for m, low, high, n in zip(*columns, strict=True)],
+            "hovertemplate": f"{label}  <b>%{{text}}</b><extra></extra>",
+        }  # fmt: skip
+
+
+def _legend_traces(looks: _Looks) -> Iterator[dict[str, Any]]:
+    """One legend entry per strength, which shows and hides that strength in every row."""
+    for strength, color in looks.colors.items():
+        yield {
+            "mode": "lines", "x": [None], "y": [None], "name": format_strength(strength), "legendgroup": str(strength),
+            "line": {"color": color, "width": 2.5}, "xaxis": "x", "yaxis": "y", "showlegend": True,
+        }  # fmt: skip

@@ -1,0 +1,107 @@
+"""Rank against accuracy: one dot per run, with the correlation, its interval, and what it does not say."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from werank_core.figures.comparisons import Association, spearman_with_interval
+from werank_core.figures.formats import format_strength, format_value
+from werank_core.figures.style import (
+    MARGIN,
+    SYMBOLS,
+    Theme,
+    empty_figure,
+    strength_colors,
+    template,
+    title_layout,
+    top_margin,
+)
+from werank_core.figures.summaries import distinct, newest_values, select_metrics, usable
+from werank_core.vocabulary import metric
+
+HEIGHT = 440
+NOT_ACCURACY = "Rank is not accuracy: a higher rank can go with a better, an equal or a worse classifier."
+NO_RUNS = "No finished run has both numbers yet: run a sweep and come back."
+
+
+def rank_and_accuracy(
+    frame: pd.DataFrame, *, rank_metric: str = "effective_rank", accuracy_metric: str = "accuracy"
+) -> pd.DataFrame:
+    """One row per finished run that has both numbers: [run_id, strength, second_value, seed, rank, accuracy].
+
+    Where the accuracy is recorded on several splits, "test" counts; a "split/name" key asks for another.
+    """
+    columns = ["run_id", "strength", "second_value", "seed"]
+    if frame.empty:
+        return pd.DataFrame(columns=[*columns, "rank", "accuracy"])
+    rank = _one_value_per_run(frame, rank_metric).rename(columns={"value": "rank"})
+    accuracy = _one_value_per_run(frame, accuracy_metric)[["run_id", "value"]].rename(columns={"value": "accuracy"})
+    return rank.merge(accuracy, on="run_id")[[*columns, "rank", "accuracy"]].reset_index(drop=True)
+
+
+def plot_rank_accuracy(
+    frame: pd.DataFrame,
+    theme: Theme = "light",
+    *,
+    rank_metric: str = "effective_rank",
+    accuracy_metric: str = "accuracy",
+    strength_label: str = "strength",
+    title: str = "",
+) -> go.Figure:
+    """One dot per finished run, coloured by strength, `customdata` [run_id, strength, second_value].
+
+    The title gives Spearman's ρ with its 95% interval and the number of runs; the caption, that rank is not accuracy.
+    """
+    runs = rank_and_accuracy(frame, rank_metric=rank_metric, accuracy_metric=accuracy_metric)
+    names = [metric(key.rpartition("/")[2]) for key in (rank_metric, accuracy_metric)]
+    if runs.empty:
+        return empty_figure(title or f"{names[0].label} against {names[1].label}", NO_RUNS, theme, HEIGHT)
+    found = spearman_with_interval(runs["rank"], runs["accuracy"])
+    heading = f"{title}: {association_text(found)}" if title else association_text(found)
+    layout = {
+        "template": template(theme), "title": title_layout(heading, NOT_ACCURACY), "height": HEIGHT,
+        "margin": MARGIN | {"t": top_margin(heading, NOT_ACCURACY) + 8, "b": 88, "l": 60},
+        "xaxis": {"title": {"text": names[0].axis_title}}, "yaxis": {"title": {"text": names[1].axis_title}},
+        "legend": {"title": {"text": strength_label}}, "showlegend": True, "hovermode": "closest",
+    }  # fmt: skip
+    return go.Figure(data=list(_dots(runs, strength_label)), layout=layout)
+
+
+def association_text(found: Association) -> str:
+    """Text such as "Spearman's ρ = 0.62 [0.31, 0.81], n = 40 runs", or why there is none."""
+    if math.isnan(found.rho):
+        return f"No correlation from {found.n} run{'s' * (found.n != 1)}: both numbers must vary"
+    interval = "no interval" if math.isnan(found.low) else f"[{_two(found.low)}, {_two(found.high)}]"
+    return f"Spearman's ρ = {_two(found.rho)} {interval}, n = {found.n} runs"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _one_value_per_run(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    rows = newest_values(select_metrics(frame, [key]))
+    return rows[usable(rows)].sort_values(["split", "layer"]).drop_duplicates("run_id")
+
+
+def _dots(runs: pd.DataFrame, strength_label: str) -> Iterator[dict[str, Any]]:
+    colors, seconds = strength_colors(runs["strength"]), distinct(runs["second_value"])
+    for strength, rows in runs.groupby("strength"):
+        places = [seconds.index(v) if math.isfinite(v) else 0 for v in rows["second_value"].astype(float)]
+        texts = [
+            f"{strength_label} {format_strength(a)}, seed {s}<br>rank {format_value(r)}, accuracy {format_value(y)}"
+            for a, s, r, y in zip(rows["strength"], rows["seed"], rows["rank"], rows["accuracy"], strict=True)
+        ]
+        yield {
+            "mode": "markers", "x": rows["rank"].tolist(), "y": rows["accuracy"].tolist(),
+            "name": format_strength(float(strength)),  # type: ignore[arg-type]
+            "marker": {
+                "size": 9, "opacity": 0.85, "color": colors[float(strength)],  # type: ignore[arg-type]
+                "symbol": [SYMBOLS[place % len(SYMBOLS)] for place in places],
+            },
+            "customdata": rows[["run_id", "strength", "second_value"]].to_numpy(dtype=object).tolist(),
+            "text": texts, "hovertemplate": "%{text}<extra></extra>",
+        }  # fmt: skip

@@ -1,0 +1,61 @@
+"""Linked rows: one metric each, stacked over one shared x axis, so that one zoom moves all of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from werank_core.figures.style import MARGIN, Theme, template, title_layout, top_margin
+from werank_core.vocabulary import metric
+
+ROW_HEIGHT = 138
+ROW_TITLE = 30
+LEGEND_HEIGHT = 30
+
+
+def rows_height(num_rows: int) -> int:
+    """Pixels of a figure of linked rows without title and legend, for a page to reserve before the data is there."""
+    return 108 + max(num_rows, 1) * ROW_HEIGHT
+
+
+def rows_frame(title: str, caption: str, num_rows: int, legend: bool, theme: Theme) -> dict[str, Any]:
+    """Everything around the axes: template, title, height, margins."""
+    return {
+        "template": template(theme),
+        "title": title_layout(title, caption, theme),
+        "showlegend": legend,
+        "height": rows_height(num_rows) + 34 * bool(title) + LEGEND_HEIGHT * legend,
+        "margin": MARGIN | {"t": top_margin(title, caption) + 26, "b": MARGIN["b"] + LEGEND_HEIGHT * legend},
+    }
+
+
+def row_domains(num_rows: int, frame: dict[str, Any]) -> list[tuple[float, float]]:
+    """Bottom and top of every row as fractions of the plot area, the first row at the top, with room for row titles."""
+    gap = ROW_TITLE / (frame["height"] - frame["margin"]["t"] - frame["margin"]["b"])
+    height = (1 - gap * (num_rows - 1)) / num_rows
+    tops = [1 - row * (height + gap) for row in range(num_rows)]
+    return [(max(top - height, 0.0), min(top, 1.0)) for top in tops]
+
+
+def row_titles(metrics: Sequence[str], domains: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
+    """The metric's name over each row, with its definition on hover. `metrics` are names or "split/name" keys."""
+    return [_row_title(key, top) for key, (_, top) in zip(metrics, domains, strict=True)]
+
+
+def _row_title(key: str, top: float) -> dict[str, Any]:
+    split, _, name = key.rpartition("/")
+    return {
+        "text": f"<b>{metric(name).axis_title}</b>" + (f", {split}" if split else ""),
+        "hovertext": metric(name).tooltip,
+        "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom", "yshift": 2,
+        "showarrow": False,
+    }  # fmt: skip
+
+
+def axis_number(row: int) -> str:
+    """Plotly's suffix of the row's axis: "" for the first, then "2", "3"."""
+    return "" if row == 0 else str(row + 1)
+
+
+def headline(metrics: Sequence[str]) -> str:
+    """The metrics' labels as a title, for a figure that has nothing to draw."""
+    labels = ", ".join(metric(key.rpartition("/")[2]).label for key in metrics)
+    return labels[:1].upper() + labels[1:]
