@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 Classifier = Literal["multinomial", "one_vs_rest"]
-CHECK_EVERY = 3  # iterations between looks at convergence
+CHECK_EVERY = 2  # iterations between looks at convergence
 PRECONDITION_EVERY = 8  # iterations between looks at the curvature
 LEAST_CURVATURE = 0.02  # of κ: saturated predictions say little about the curvature one step on
 TINY = 1e-30

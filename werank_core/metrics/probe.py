@@ -154,7 +154,7 @@ def _validation_accuracy(rows: Tensor, labels: Tensor, index: Tensor, path: Line
     """(S, C) share of correct predictions."""
     scores = torch.bmm(path.weight.flatten(1, 2), rows[index].mT).view(*path.bias.shape, -1)
     real = (index >= 0)[:, None]
-    correct = ((scores + path.bias[..., None]).argmax(2) == labels[index][:, None]) & real
+    correct = ((scores + path.bias[..., None]).max(2).indices == labels[index][:, None]) & real
     return correct.sum(-1).double() / real.sum(-1)
 
 
@@ -166,7 +166,7 @@ def _at(path: LinearClassifiers, choice: Tensor) -> LinearClassifiers:
 
 def _test_scores(rows: Tensor, labels: Tensor, index: Tensor, chosen: LinearClassifiers) -> tuple[Tensor, Tensor]:
     scores = chosen.weight @ rows.mT + chosen.bias[..., None]
-    predicted = scores.argmax(1).gather(1, index.clamp_min(0))
+    predicted = scores.max(1).indices.gather(1, index.clamp_min(0))
     real = index >= 0
     truth = labels[index.clamp_min(0)]
     accuracy = ((predicted == truth) & real).sum(1).double() / real.sum(1)
