@@ -7,8 +7,9 @@ from torch.func import functional_call, stack_module_state
 from torch_geometric.nn import GCNConv
 
 from werank_core.models.gcn import GCNEncoder, GraphConvolution, Predictor, PReLU, reset_parameters
+from werank_core.models.graph_view import AugmentableGraph, GraphView
 from werank_core.models.precision import fast_float32, medium_is_float32, product
-from werank_core.models.propagate import AugmentableGraph, GraphView, propagation
+from werank_core.models.propagate import propagation
 
 
 def random_graph(n: int, d: int, seed: int, hidden: int) -> tuple[AugmentableGraph, Tensor]:

@@ -7,8 +7,8 @@ from scipy import sparse, stats
 from torch import Tensor
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
+from werank_core.models.graph_view import AugmentableGraph
 from werank_core.models.propagate import (
-    AugmentableGraph,
     Propagation,
     SparsePattern,
     propagation,

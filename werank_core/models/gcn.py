@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from werank_core.models.graph_view import GraphView
 from werank_core.models.precision import product
-from werank_core.models.propagate import GraphView
 
 Norm = Literal["batch", "layer", "none"]
 

@@ -11,12 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from werank_core.models.precision import product
-
-with warnings.catch_warnings():
-    # The first sparse CSR tensor of a process announces that they are in beta.
-    warnings.simplefilter("ignore")
-    torch.sparse_csr_tensor([0, 0], [], torch.zeros(0), (1, 1), check_invariants=False)
+# The first sparse CSR tensor of a process announces that they are in beta.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +59,13 @@ def _indptr(sorted_rows: Tensor, num_rows: int) -> Tensor:
 
 
 def _multiplied(indptr: Tensor, indices: Tensor, values: Tensor, num_columns: int, dense: Tensor) -> Tensor:
+    if dense.device.type == "cpu":
+        # A row of S B is a weighted sum of rows of B, which is what an embedding bag is: its kernel is made for the
+        # processor at hand and is 1.2 (512 columns) to 2.8 times (128) as fast as torch.sparse.mm(reduce="sum").
+        bags = torch.embedding_bag(dense.contiguous(), indices, indptr, False, 0, False, values, True)
+        return bags[0]
     shape = (len(indptr) - 1, num_columns)
     matrix = torch.sparse_csr_tensor(indptr, indices, values, shape, check_invariants=False)
-    # The reducing kernel is up to four times as fast as the plain one, but exists on the CPU alone.
-    if dense.device.type == "cpu":
-        return torch.sparse.mm(matrix, dense.contiguous(), reduce="sum")  # type: ignore[no-any-return]
     return torch.sparse.mm(matrix, dense)  # type: ignore[no-any-return]
 
 
@@ -214,6 +212,12 @@ class SparseFeatures:
         """(N, D)."""
         return self.pattern.shape
 
+    def dense(self) -> Tensor:
+        """(N, D) with all its zeros."""
+        full = torch.zeros(self.shape, dtype=self.values.dtype, device=self.values.device)
+        full[self.pattern.rows, self.pattern.indices] = self.values
+        return full
+
     def masked(self, column_mask: Tensor) -> "SparseFeatures":
         """The features with some columns set to zero; column_mask (D,), 1 keeps."""
         return SparseFeatures(self.pattern, self.values * column_mask[self.pattern.indices])
@@ -228,73 +232,3 @@ def sparse_features(indptr: Tensor, indices: Tensor, values: Tensor, num_columns
     rows = torch.repeat_interleave(torch.arange(len(indptr) - 1), indptr.diff())
     pattern, order = sparse_pattern(rows, indices, (len(indptr) - 1, num_columns))
     return SparseFeatures(pattern, values[order])
-
-
-@dataclass(frozen=True, eq=False)
-class GraphView:
-    """One augmented view of a graph: what an encoder reads.
-
-    Args:
-        values: (nnz,) values of Â of this view.
-        features: (N, D) dense, not masked, or sparse with the mask already in its values.
-        column_mask: (D,) 1 keeps, for dense features: (X ⊙ m) Wᵀ = X (W ⊙ m)ᵀ, which leaves the large X alone.
-        propagated: Â X (N, D), for dense features no wider than the first layer: one for all networks and runs.
-    """
-
-    pattern: SparsePattern
-    values: Tensor
-    features: Tensor | SparseFeatures
-    column_mask: Tensor | None = None
-    propagated: Tensor | None = None
-
-    def propagate(self, x: Tensor) -> Tensor:
-        """Â x, (N, H) -> (N, H)."""
-        return sparse_product(self.pattern, self.values, x)
-
-    def convolve_features(self, weight: Tensor, *, bfloat16: bool = False) -> Tensor:
-        """Â X Wᵀ in the cheapest order; weight (H, D) -> (N, H)."""
-        if isinstance(self.features, SparseFeatures):
-            return self.propagate(sparse_product(self.features.pattern, self.features.values, weight.mT))
-        masked = weight if self.column_mask is None else weight * self.column_mask
-        if self.propagated is not None:
-            return product(self.propagated, masked, bfloat16=bfloat16)
-        return self.propagate(product(self.features, masked, bfloat16=bfloat16))
-
-
-@dataclass(frozen=True, eq=False)
-class AugmentableGraph:
-    """A graph on a device, from which views are made.
-
-    Args: hidden: width of the first layer, which decides the cheaper order of Â X Wᵀ for dense features.
-    """
-
-    propagation: Propagation
-    features: Tensor | SparseFeatures
-    hidden: int
-
-    def view(self, kept: Tensor | None = None, column_mask: Tensor | None = None) -> GraphView:
-        """The view with the given edges and feature columns; without arguments the whole graph.
-
-        Args: kept (nnz,) bool in the order of the pattern; column_mask (D,) float, 1 keeps.
-        """
-        values = self.propagation.normalized_values(kept)
-        pattern = self.propagation.pattern
-        if isinstance(self.features, SparseFeatures):
-            features = self.features if column_mask is None else self.features.masked(column_mask)
-            return GraphView(pattern, values, features)
-        first = sparse_product(pattern, values, self.features) if self.features.shape[1] <= self.hidden else None
-        return GraphView(pattern, values, self.features, column_mask, first)
-
-    def augmented(self, uniform: tuple[Tensor, Tensor], drop_edge: float, drop_feature: float) -> GraphView:
-        """The view in which what drew less than its rate is dropped.
-
-        The same draws with a smaller rate drop a subset, so augmentation scales are compared on paired noise too.
-        Args: uniform: draws in [0, 1), (nnz,) for directed edges and (D,) for feature columns; rates in [0, 1).
-        Source: Zhu et al. 2020 (GRACE) and Thakoor et al. 2022 (BGRL): edge dropping and column masking.
-        """
-        for_edges, for_columns = uniform
-        return self.view(for_edges >= drop_edge, (for_columns >= drop_feature).float())
-
-    def to(self, device: str | torch.device) -> "AugmentableGraph":
-        """The same on another device."""
-        return AugmentableGraph(self.propagation.to(device), self.features.to(device), self.hidden)
