@@ -69,6 +69,71 @@ def infonce(
     return (loss + reverse) / 2
 
 
+class _LogSumExp(torch.autograd.Function):
+    """log Σ_j exp(q_i·k_j) over all keys, leaving out key i itself where asked, some rows at a time.
+
+    Only (chunk, M) similarities exist at once; the backward pass computes them again.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(queries: Tensor, keys: Tensor, own_key: int, chunk: int) -> Tensor:
+        starts = range(0, queries.shape[-2], chunk)
+        return torch.cat([_similarities(queries, keys, own_key, s, chunk).logsumexp(-1) for s in starts], -1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int, int], output: Tensor) -> None:
+        queries, keys, ctx.own_key, ctx.chunk = inputs
+        ctx.save_for_backward(queries, keys, output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        queries, keys, log_sum = ctx.saved_tensors
+        to_keys, to_queries = torch.zeros_like(keys), []
+        for start in range(0, queries.shape[-2], ctx.chunk):
+            rows = slice(start, start + ctx.chunk)
+            similarities = _similarities(queries, keys, ctx.own_key, start, ctx.chunk)
+            weighted = (similarities - log_sum[..., rows, None]).exp() * gradients[0][..., rows, None]
+            to_queries.append(weighted @ keys)
+            to_keys = to_keys + weighted.mT @ queries[..., rows, :]
+        return torch.cat(to_queries, -2), to_keys, None, None
+
+
+def _similarities(queries: Tensor, keys: Tensor, own_key: int, start: int, chunk: int) -> Tensor:
+    """Rows start..start + chunk of q_i·k_j; −∞ where j = i + own_key, nothing of the kind when own_key is negative."""
+    block = queries[..., start : start + chunk, :] @ keys.mT
+    if own_key < 0:
+        return block
+    rows = torch.arange(start, start + block.shape[-2], device=block.device)[:, None] + own_key
+    return block.masked_fill(torch.arange(block.shape[-1], device=block.device) == rows, -torch.inf)
+
+
+def grace(view_1: Tensor, view_2: Tensor, temperature: float, *, chunk: int = 1024) -> Tensor:
+    """GRACE: a node must find its partner among all nodes of the other view and all others of its own.
+
+    ℓ(u_i, v_i) = log[ Σ_j e^{cos(u_i, v_j)/τ} + Σ_{j≠i} e^{cos(u_i, u_j)/τ} ] − cos(u_i, v_i)/τ, meaned over nodes and
+    both directions. No (N, N) matrix is kept: at most `chunk` rows of similarities exist at once.
+
+    Args:
+        view_1, view_2: embeddings `(..., N, D)`.
+        temperature: τ > 0.
+
+    Returns:
+        Loss `(...)`, at least 0.
+
+    Source: Zhu et al. 2020, eqs. 1-2.
+    """
+    one, two = F.normalize(view_1, dim=-1), F.normalize(view_2, dim=-1)
+    partner = (one * two).sum(-1) / temperature
+    losses = []
+    for own, other in ((one, two), (two, one)):
+        keys = torch.cat([other, own], -2)
+        log_sum: Tensor = _LogSumExp.apply(own / temperature, keys, own.shape[-2], chunk)  # type: ignore[no-untyped-call]
+        losses.append((log_sum - partner).mean(-1))
+    return torch.stack(losses).mean(0)
+
+
 def byol(prediction: Tensor, target: Tensor) -> Tensor:
     """BYOL's regression loss of one direction: 2 - 2 cos(q, y), meaned over rows.
 
