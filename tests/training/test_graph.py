@@ -1,0 +1,236 @@
+"""The graph trainer: the plain algorithm, paired runs, blocks, exact resume, and what it records."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from bench.graph_step import Twins
+from werank_core.config.graph import GraphConfig
+from werank_core.datasets.block_model import make_block_model
+from werank_core.datasets.graph_catalogue import GraphError
+from werank_core.datasets.graph_files import keep_own_graph
+from werank_core.sweeps import Run, RunBatch
+from werank_core.training.blocks import block_gradients, blocks
+from werank_core.training.graph import GraphSSL, ema_decay_at, train
+from werank_core.training.graph_data import block_size, load_graph_data, run_bytes
+from werank_core.training.recorder import MemorySink, Recorder, Workplace
+from werank_core.vocabulary import METRICS
+
+SMALL: dict[str, Any] = {
+    "num_nodes": 90,
+    "num_classes": 3,
+    "feature_dimension": 12,
+    "hidden_width": 10,
+    "output_width": 6,
+    "head_width": 8,
+    "epochs": 6,
+    "warmup_epochs": 2,
+    "records": 2,
+    "num_splits": 2,
+    "learning_rate": 0.01,
+}
+OBJECTIVES = ("bgrl", "grace", "barlow_twins", "vicreg")
+
+
+def small(**changes: Any) -> GraphConfig:
+    return GraphConfig(**{**SMALL, **changes})
+
+
+def batch_of(*configs: GraphConfig) -> RunBatch:
+    return RunBatch("graph", tuple(Run("graph", config) for config in configs))
+
+
+def trained(batch: RunBatch, tmp_path: Path, steps: int = 6, block: int = 1) -> GraphSSL:
+    task = GraphSSL(batch, tmp_path, block=block)
+    for step in range(steps):
+        task.advance(step)
+    return task
+
+
+def tensors(task: GraphSSL, run: int) -> dict[str, torch.Tensor]:
+    return {name: t.detach()[run] for name, t in (task.model.parameters | task.frozen).items()}
+
+
+def keep_bag_of_words(root: Path) -> None:
+    graph = make_block_model(120, 3, feature_dimension=60, seed=0)
+    bags = sparse.random_array((120, 60), density=0.08, format="csr", rng=np.random.default_rng(0), dtype=np.float32)
+    keep_own_graph(dataclasses.replace(graph, name="bags", features=bags), root)
+
+
+class TestPlainBGRL:
+    @pytest.mark.parametrize("strength", [0.0, 0.1])
+    @pytest.mark.parametrize("kind", ["dense", "bags"])
+    def test_losses_agree_over_fifty_steps(self, kind: str, strength: float, tmp_path: Path) -> None:
+        """Same weights and masks, an independent implementation with PyG, AdamW and autograd: equal within 1e-6."""
+        keep_bag_of_words(tmp_path)
+        source = {"dataset": "own", "own_graph": "bags"} if kind == "bags" else {}
+        twins = Twins(small(epochs=200, warmup_epochs=20, learning_rate=5e-4, strength=strength, **source), tmp_path)
+        pairs = [(twins.ours(), twins.theirs()) for _ in range(50)]
+        assert max(abs(a - b) for a, b in pairs) < 1e-6
+        assert pairs[-1][0] < pairs[0][0] - 0.01
+
+    def test_target_is_drawn_anew_and_follows_by_the_schedule(self, tmp_path: Path) -> None:
+        task = GraphSSL(batch_of(small()), tmp_path)
+        names = [name for name in task.model.parameters if name.startswith("encoder.convolutions")]
+        before = {name: task.frozen["target." + name.removeprefix("encoder.")].clone() for name in names}
+        assert not any(torch.equal(before[name], task.model.parameters[name]) for name in names)
+        online = {name: task.model.parameters[name].detach().clone() for name in names}
+        task.advance(0)
+        for name in names:
+            # The warm-up's first learning rate is 0, so the target moves towards the online encoder's first weights.
+            expected = before[name].lerp(online[name], 1 - ema_decay_at(0, 6, 0.99))
+            assert torch.allclose(task.frozen["target." + name.removeprefix("encoder.")], expected)
+
+    def test_decay_rises_from_first_to_one_by_a_cosine(self) -> None:
+        assert [ema_decay_at(step, 100, 0.9) for step in (0, 50, 100)] == pytest.approx([0.9, 0.95, 1.0])
+
+
+class TestRunsOfABatch:
+    @pytest.mark.parametrize("objective", OBJECTIVES)
+    def test_slice_of_a_batch_is_the_solo_run(self, objective: str, tmp_path: Path) -> None:
+        configs = [
+            small(objective=objective, strength=a, model_seed=s, data_seed=s) for s in (0, 1) for a in (0.0, 0.1)
+        ]
+        together = trained(batch_of(*configs), tmp_path)
+        for run, config in enumerate(configs):
+            alone = trained(batch_of(config), tmp_path)
+            assert all(torch.equal(t, tensors(alone, 0)[name]) for name, t in tensors(together, run).items())
+
+    @pytest.mark.parametrize("objective", OBJECTIVES)
+    @pytest.mark.parametrize("norm", ["batch", "layer"])
+    def test_block_size_does_not_change_results(self, objective: str, norm: str, tmp_path: Path) -> None:
+        """Three runs stacked by vmap, of two graphs and two scales, against one by one."""
+        parts = [(0, 0.0, 1.0), (0, 0.1, 1.0), (0, 0.1, 0.5), (1, 0.1, 1.0)]
+        configs = [
+            small(objective=objective, norm=norm, model_seed=s, data_seed=s, strength=a, augmentation_scale=c)
+            for s, a, c in parts
+        ]
+        task = trained(batch_of(*configs), tmp_path, steps=3)
+        inputs, found = task.next_inputs(), []
+        for size in (1, 3):
+            frozen = {name: tensor.clone() for name, tensor in task.frozen.items()}
+            values, gradients = block_gradients(blocks(task.losses, size), task.model.parameters, frozen, inputs)
+            found.append(values | gradients | frozen)
+        for name, one in found[0].items():
+            assert torch.allclose(one, found[1][name], rtol=1e-4, atol=1e-5), name
+
+    def test_a_run_that_breaks_leaves_its_neighbours_alone(self, tmp_path: Path) -> None:
+        sound = trained(batch_of(small(), small(strength=0.1)), tmp_path)
+        task = GraphSSL(batch_of(small(), small(strength=0.1)), tmp_path)
+        with torch.no_grad():
+            task.model.parameters["encoder.convolutions.0.weight"][0, 0, 0] = torch.nan
+        for step in range(6):
+            task.advance(step)
+        assert not torch.isfinite(task.last_losses["loss"][0])
+        assert all(torch.equal(t, tensors(sound, 1)[name]) for name, t in tensors(task, 1).items())
+        values, _ = task.measure(6)
+        assert torch.isnan(values["effective_rank"][0])
+        assert torch.isfinite(values["effective_rank"][1])
+
+    def test_runs_of_a_seed_start_alike_and_share_views(self, tmp_path: Path) -> None:
+        task = GraphSSL(batch_of(small(), small(strength=0.1), small(model_seed=1)), tmp_path)
+        weight = task.model.parameters["encoder.convolutions.0.weight"]
+        assert torch.equal(weight[0], weight[1])
+        assert not torch.equal(weight[0], weight[2])
+        inputs = task.next_inputs()
+        assert all(inputs[0][name] is inputs[1][name] for name in inputs[0] if name != "strength")
+        assert not torch.equal(inputs[0]["view_1.edges"], inputs[2]["view_1.edges"])
+
+    def test_learning_rate_may_differ_within_a_batch(self, tmp_path: Path) -> None:
+        configs = small(learning_rate=0.01), small(learning_rate=0.02)
+        together = trained(batch_of(*configs), tmp_path)
+        alone = trained(batch_of(configs[1]), tmp_path)
+        assert all(torch.equal(t, tensors(alone, 0)[name]) for name, t in tensors(together, 1).items())
+
+
+class TestLoop:
+    def test_stopped_and_resumed_is_as_if_never_stopped(self, tmp_path: Path) -> None:
+        batch = batch_of(small(), small(strength=0.1, model_seed=1))
+        whole, first, second = MemorySink(), MemorySink(stop_at=3), MemorySink()
+        assert train(batch, Recorder(whole), Workplace(data_folder=tmp_path))
+        place = Workplace(data_folder=tmp_path, checkpoint=tmp_path / "c")
+        assert not train(batch, Recorder(first), place)
+        assert train(batch, Recorder(second), place)
+        clock = {"step_seconds", "penalty_cost"}
+        for name in set(whole.values[-1]) - clock:
+            assert np.array_equal(whole.values[-1][name], second.values[-1][name]), name
+        for key, array in whole.arrays[6].items():
+            assert np.array_equal(array, second.arrays[6][key])
+        assert not (tmp_path / "c").exists()
+
+    def test_everything_recorded_has_a_definition(self, tmp_path: Path) -> None:
+        sink = MemorySink()
+        train(batch_of(small(), small(strength=0.1)), Recorder(sink), Workplace(data_folder=tmp_path))
+        assert sink.steps == [0, 3, 6]
+        recorded = {name for values in sink.values for name in values}
+        assert recorded <= set(METRICS)
+        wanted = {"effective_rank", "rankme", "embedding_effective_rank", "relative_tcv", "nc1", "dirichlet_energy"}
+        wanted |= {
+            "edge_sensitivity",
+            "response_sensitivity",
+            "accuracy",
+            "macro_f1",
+            "untrained_accuracy",
+            "step_seconds",
+        }
+        assert wanted | {"penalty_cost", "weight_effective_rank"} <= recorded
+        assert all(np.isfinite(values[name]).all() for values in sink.values for name in values)
+        last = sink.arrays[6]
+        assert last["picture", 0].shape == (2, 90, 2)
+        assert last["probe_curve", 0].shape == (2, 2, 21)
+        assert last["weight_spectrum", 2].shape == (2, 6)
+
+    def test_measuring_changes_nothing(self, tmp_path: Path) -> None:
+        task = trained(batch_of(small()), tmp_path, steps=3)
+        before = {name: t.clone() for name, t in task.state().items()}
+        task.measure(6)
+        after = task.state()
+        assert all(torch.equal(t, after[name]) for name, t in before.items())
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"norm": "none"},
+            {"depth": 1},
+            {"depth": 3},
+            {"bfloat16": True},
+            {"penalize_head": True},
+            {"alpha_schedule": "last"},
+        ],
+    )
+    def test_every_switch_trains(self, changes: dict[str, Any], tmp_path: Path) -> None:
+        task = trained(batch_of(small(strength=0.1, **changes)), tmp_path, steps=2)
+        assert torch.isfinite(task.last_losses["loss"]).all()
+        assert torch.isfinite(task.measure(6)[0]["effective_rank"]).all()
+
+    @pytest.mark.parametrize("objective", ["grace", "barlow_twins", "vicreg"])
+    def test_without_a_head_embeddings_are_the_representations(self, objective: str, tmp_path: Path) -> None:
+        values, _ = trained(batch_of(small(objective=objective, head_width=0)), tmp_path, steps=2).measure(6)
+        assert torch.equal(values["effective_rank"], values["embedding_effective_rank"])
+
+
+class TestData:
+    def test_missing_graph_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(GraphError, match="Cora is not downloaded yet"):
+            GraphSSL(batch_of(small(dataset="cora")), tmp_path)
+
+    def test_public_graph_is_loaded_once_for_all_seeds(self, tmp_path: Path) -> None:
+        config = small(dataset="karate_club")
+        found = load_graph_data(config, [0, 1], tmp_path, "cpu")
+        assert found[0].graph is found[1].graph
+        assert not torch.equal(found[0].splits.test, found[1].splits.test)
+
+    def test_larger_than_the_budget_is_named(self, tmp_path: Path) -> None:
+        config = small(memory_share=1e-9)
+        data = load_graph_data(config, [0], tmp_path, "cpu")[0]
+        with pytest.raises(GraphError, match=r"one run needs about .* choose smaller widths"):
+            block_size(config, data, 4, "cpu")
+        assert run_bytes(config, 90, 12) < run_bytes(config, 900, 12)
+
+    def test_block_of_one_on_a_cpu(self, tmp_path: Path) -> None:
+        assert block_size(small(), load_graph_data(small(), [0], tmp_path, "cpu")[0], 8, "cpu") == 1

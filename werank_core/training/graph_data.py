@@ -1,0 +1,135 @@
+"""What all graph runs of one data seed share on the training device: the graph, its labels, its splits, its memory."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from werank_core.config.graph import GraphConfig
+from werank_core.datasets.block_model import make_block_model
+from werank_core.datasets.graph_catalogue import GraphError
+from werank_core.datasets.graph_data import Graph, scaled_features
+from werank_core.datasets.graphs import load_graph
+from werank_core.datasets.splits import graph_splits
+from werank_core.metrics.probe import ProbeSplits
+from werank_core.models.graph_view import AugmentableGraph, GraphView
+from werank_core.models.propagate import SparseFeatures, propagation, sparse_features
+
+FLOAT = 4
+DROPPED_EDGES = 0.1
+NOISE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class GraphData:
+    """A graph ready to train on; `graph` on the device, labels and splits on the CPU."""
+
+    graph: AugmentableGraph
+    edge_index: Tensor
+    labels: Tensor
+    num_classes: int
+    splits: ProbeSplits
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    @cached_property
+    def degrees(self) -> Tensor:
+        """(N,) neighbours of every node."""
+        return torch.bincount(self.edge_index[0], minlength=self.num_nodes)
+
+    @cached_property
+    def disturbed(self) -> tuple[GraphView, GraphView, float]:
+        """The graph with a tenth of its directed edges dropped, with noisy features, and the norm of that noise.
+
+        The same disturbance at every step and for every run. Noise: normal, 0.1 times the root mean square of the
+        features, on the non-zero entries alone where features are sparse (ours: a bag of words stays one).
+        """
+        generator = torch.Generator().manual_seed(0)
+        features = self.graph.features
+        clean = features.values if isinstance(features, SparseFeatures) else features
+        kept = torch.rand(self.graph.propagation.num_entries, generator=generator).to(clean.device) >= DROPPED_EDGES
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device) * NOISE * clean.square().mean().sqrt()
+        noisy = (
+            SparseFeatures(features.pattern, clean + noise) if isinstance(features, SparseFeatures) else clean + noise
+        )
+        changed = replace(self.graph, features=noisy)
+        return self.graph.view(kept), changed.view(), float(noise.norm())
+
+
+def make_graph(config: GraphConfig, data_seed: int, root: Path) -> Graph:
+    """The graph of a config: drawn from the seed, or read from the data folder (fetched when the config says so)."""
+    if config.dataset != "block_model":
+        return load_graph(config.dataset, root, download=config.download, own_name=config.own_graph)
+    return make_block_model(
+        config.num_nodes,
+        config.num_classes,
+        config.homophily,
+        config.average_degree,
+        config.feature_dimension,
+        config.feature_signal,
+        data_seed,
+    )
+
+
+def load_graph_data(config: GraphConfig, seeds: Iterable[int], root: Path, device: str) -> dict[int, GraphData]:
+    """Graph, labels and splits of every data seed; only the block model's graph depends on it."""
+    found: dict[int, GraphData] = {}
+    for seed in seeds:
+        if config.dataset == "block_model" or not found:
+            raw = make_graph(config, seed, root)
+            edges, labels = torch.from_numpy(raw.edge_index), torch.from_numpy(raw.labels)
+            pattern = propagation(edges, raw.num_nodes)
+            graph = AugmentableGraph(pattern, _features(raw, config), config.widths[0]).to(device)
+        splits = graph_splits(raw, config.splits, config.num_splits, seed)
+        found[seed] = GraphData(graph, edges, labels, raw.num_classes, splits)
+    return found
+
+
+def _features(graph: Graph, config: GraphConfig) -> Tensor | SparseFeatures:
+    scaled = scaled_features(graph.features, config.feature_scaling)
+    if isinstance(scaled, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
+    indptr, indices = (torch.from_numpy(part.astype(np.int64)) for part in (scaled.indptr, scaled.indices))
+    return sparse_features(indptr, indices, torch.from_numpy(scaled.data.astype(np.float32)), scaled.shape[1])
+
+
+def run_bytes(config: GraphConfig, num_nodes: int, num_features: int) -> int:
+    """Memory one run needs while it takes a step.
+
+    Activations of both views: about five arrays a layer for the online network (product, propagated, normalised,
+    activated and one gradient in flight), three for the target, four a head layer; six copies of the weights
+    (parameter, gradient, two moments, target, one temporary).
+    """
+    widths = config.widths
+    per_node = 2 * (8 * sum(widths) + 4 * (config.head_width + config.output_width))
+    if config.objective == "grace":
+        per_node += 2 * 1024  # a block of 1,024 similarities against all nodes, forward and backward
+    sizes = [num_features, *widths]
+    weights = sum(a * b for a, b in pairwise(sizes)) + 2 * config.output_width * config.head_width
+    return FLOAT * (num_nodes * per_node + 6 * weights)
+
+
+def block_size(config: GraphConfig, data: GraphData, num_runs: int, device: str) -> int:
+    """How many runs are stacked: one on a CPU, as many as the memory budget holds on a GPU.
+
+    Raises:
+        GraphError: one run alone is larger than the budget, with both numbers.
+    """
+    needed = run_bytes(config, data.num_nodes, data.graph.features.shape[1])
+    free = torch.cuda.mem_get_info()[0] if device.startswith("cuda") else psutil.virtual_memory().available
+    budget = int(config.memory_share * free)
+    if needed > budget:
+        raise GraphError(
+            f"one run needs about {needed / 1e9:.1f} GB and the budget is {budget / 1e9:.1f} GB "
+            f"({config.memory_share:.0%} of what is free): choose smaller widths, another graph or a larger budget."
+        )
+    return max(1, min(num_runs, budget // needed)) if device.startswith("cuda") else 1

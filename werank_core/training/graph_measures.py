@@ -1,0 +1,69 @@
+"""What a graph run records: rank, collapse, probe, over-smoothing and response, of all runs that share a graph."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from werank_core.config.graph import GraphConfig
+from werank_core.metrics.dirichlet import dirichlet_energy
+from werank_core.metrics.probe import probe
+from werank_core.metrics.rank import evaluation_rows
+from werank_core.training import ssl_measures
+from werank_core.training.graph_data import GraphData
+from werank_core.training.loop import Arrays, Values
+
+PICTURE_NODES = 3_000
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Representations and embeddings (R, N, D) of the whole graph, and representations of it when disturbed."""
+
+    representations: Tensor
+    embeddings: Tensor
+    with_fewer_edges: Tensor
+    with_noisy_features: Tensor
+    noise_norm: float
+
+    @property
+    def main(self) -> tuple[Tensor, Tensor]:
+        """Representations and embeddings."""
+        return self.representations, self.embeddings
+
+
+def graph_metrics(outputs: Outputs, data: GraphData, config: GraphConfig) -> Values:
+    """Everything but the probe, each (R,)."""
+    z, rows = outputs.representations, evaluation_rows(data.num_nodes, seed=0, limit=config.evaluation_rows)
+    labels = data.labels[rows].to(z.device)
+    values = ssl_measures.representation_metrics(z[:, rows]) | ssl_measures.embedding_metrics(
+        outputs.embeddings[:, rows]
+    )
+    values |= ssl_measures.collapse_metrics(z[:, rows], labels, data.num_classes)
+    values["dirichlet_energy"] = dirichlet_energy(z, data.edge_index, data.degrees)
+    change, size = z - outputs.with_fewer_edges, z.norm(dim=-1)
+    values["edge_sensitivity"] = (change.norm(dim=-1) / size.clamp_min(1e-12)).mean(-1)
+    response = (z - outputs.with_noisy_features).flatten(1).norm(dim=1)
+    values["response_sensitivity"] = response / outputs.noise_norm
+    return values
+
+
+def probe_values(representations: Tensor, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:
+    """Test accuracy and macro-F1 (R,), means over splits, and validation accuracy of every split and C (R, S, C)."""
+    result = probe(representations, data.labels, data.splits, config.classifier)
+    values = {"accuracy": result.accuracy.mean(-1), "macro_f1": result.macro_f1.mean(-1)}
+    return values, {("probe_curve", 0): result.validation_accuracy, ("probe_accuracy", 0): result.accuracy}
+
+
+def picture(representations: Tensor, data: GraphData) -> Arrays:
+    """Two principal components of the representations of at most 3,000 nodes, (R, n, 2), and their labels (R, n)."""
+    rows = evaluation_rows(data.num_nodes, seed=0, limit=PICTURE_NODES)
+    z = representations[:, rows].double()
+    finite = torch.isfinite(z).flatten(1).all(1)[:, None, None]
+    centred = torch.where(finite, z - z.mean(1, keepdim=True), 0.0)
+    _, axes = torch.linalg.eigh(centred.mT @ centred)
+    # An eigenvector has no sign of its own: let its largest entry be positive, so that pictures can be compared.
+    axes = axes[..., [-1, -2]] if axes.shape[-1] > 1 else axes.expand(-1, -1, 2)
+    sign = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    labels = data.labels[rows].expand(len(z), -1)
+    return {("picture", 0): torch.where(finite, centred @ (axes * sign), torch.nan), ("picture_labels", 0): labels}

@@ -1,0 +1,101 @@
+"""Encoder, head and objective of ONE graph run, as a function of its parameters: what a batch maps over."""
+
+from collections.abc import Mapping
+from copy import copy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from werank_core import objectives
+from werank_core.config.graph import GraphConfig
+from werank_core.models.gcn import GCNEncoder, Predictor, reset_parameters
+from werank_core.models.graph_view import AugmentableGraph, GraphView
+from werank_core.regularizers import layer_weights, total_penalty
+from werank_core.training.stacked import State
+
+
+class GraphNetwork(nn.Module):
+    """GCN encoder and head: representations, and predictions (BGRL) or embeddings, of every node."""
+
+    def __init__(self, config: GraphConfig, d_in: int) -> None:
+        super().__init__()
+        width, short = config.output_width, config.bfloat16
+        self.encoder = GCNEncoder(d_in, config.widths, config.norm, bfloat16=short)
+        has_head = config.head_width > 0
+        self.head = Predictor(width, config.head_width, width, bfloat16=short) if has_head else nn.Identity()
+
+    def forward(self, view: GraphView) -> tuple[Tensor, Tensor]:
+        """Representations and embeddings, each (N, output_width)."""
+        representations = self.encoder(view)
+        return representations, self.head(representations)
+
+
+def new_networks(config: GraphConfig, d_in: int, seed: int) -> tuple[GraphNetwork, GCNEncoder]:
+    """The online network of a seed and its target encoder, drawn one after the other: the target is no copy."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = GraphNetwork(config, d_in)
+        target = GCNEncoder(d_in, config.widths, config.norm, bfloat16=config.bfloat16)
+        reset_parameters(target)
+    return network, target
+
+
+class GraphLoss:
+    """L = objective(view 1, view 2) + α Σ w_l penalty(W_l) of one run, from its tensors.
+
+    `frozen` holds the running statistics under "buffers." and, for BGRL, the target encoder under "target.".
+    """
+
+    def __init__(self, config: GraphConfig, graph: AugmentableGraph, network: GraphNetwork, target: GCNEncoder) -> None:
+        self._config, self._graph = config, graph
+        self.network, self.target = network, target
+        self._layer_weights = layer_weights(config.schedule, config.depth)
+        self._penalised = True
+
+    def without_penalty(self) -> "GraphLoss":
+        """The same loss that never computes the penalty, to measure what it costs."""
+        bare = copy(self)
+        bare._penalised = False
+        return bare
+
+    def __call__(self, parameters: State, frozen: State, inputs: Mapping[str, Tensor]) -> State:
+        """Named scalars: loss, objective, penalty."""
+        views = [self._graph.view_of(_under(f"view_{i}.", inputs)) for i in (1, 2)]
+        objective = self._objective(parameters, frozen, views[0], views[1])
+        if not self._penalised:
+            return {"loss": objective}
+        penalty = self._penalty(parameters)
+        return {"loss": objective + inputs["strength"] * penalty, "objective": objective, "penalty": penalty}
+
+    def _objective(self, parameters: State, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
+        config, state = self._config, parameters | _under("buffers.", frozen)
+        one, two = (functional_call(self.network, state, (view,))[1] for view in (view_1, view_2))
+        if config.objective == "bgrl":
+            return self._bgrl(one, two, frozen, view_1, view_2)
+        if config.objective == "barlow_twins":
+            return objectives.barlow_twins(one, two, redundancy_weight=config.redundancy_weight)
+        if config.objective == "vicreg":
+            names = ("invariance_weight", "variance_weight", "covariance_weight")
+            return objectives.vicreg(one, two, **{name: getattr(config, name) for name in names})
+        return objectives.grace(one, two, config.temperature)
+
+    def _bgrl(self, one: Tensor, two: Tensor, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
+        """2 - cos(q1, y2) - cos(q2, y1) meaned over nodes; the target's BatchNorm runs in training mode."""
+        with torch.no_grad():
+            aims = [functional_call(self.target, _under("target.", frozen), (view,)) for view in (view_1, view_2)]
+        cosines = (torch.cosine_similarity(q, y, dim=-1).mean() for q, y in ((one, aims[1]), (two, aims[0])))
+        return 2 - sum(cosines, torch.zeros((), device=one.device))
+
+    def _penalty(self, parameters: State) -> Tensor:
+        convolutions = [parameters[f"encoder.convolutions.{layer}.weight"] for layer in range(self._config.depth)]
+        penalty = total_penalty(convolutions, self._config.penalty, self._layer_weights)
+        if self._config.penalize_head and self._config.head_width:
+            head = [parameters[f"head.{part}.weight"] for part in ("first", "second")]
+            penalty = penalty + total_penalty(head, self._config.penalty, (1.0, 1.0))
+        return penalty
+
+
+def _under(prefix: str, state: Mapping[str, Tensor]) -> State:
+    """The entries under a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
