@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from werank_core import __version__
-from werank_core.config import TOY_PRESETS, ExperimentConfig, ToySSLConfig
+from werank_core.config import RANK_COLLAPSE_PRESETS, TOY_PRESETS, ExperimentConfig, RankCollapseConfig, ToySSLConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Experiment:
 
     `trainer` is "module:function", resolved by the worker alone. Runs of one batch may differ in `batch_varies`
     (besides strength and seeds) and must agree in everything else; at most `max_batch` of them train as one model.
+    `focus` is the strength that a page compares with the baseline until another is picked; `metric_sets` are the
+    groups of metrics a person can switch the picture to.
     """
 
     name: str
@@ -33,10 +35,12 @@ class Experiment:
     trainer: str
     strength_label: str
     headline: tuple[str, ...]
+    metric_sets: Mapping[str, tuple[str, ...]]
     batch_varies: frozenset[str]
     max_batch: int
     default_strengths: tuple[float, ...]
     default_seeds: int
+    focus: float
     presets: Mapping[str, Preset]
 
     @property
@@ -56,11 +60,40 @@ EXPERIMENTS: dict[str, Experiment] = {
             trainer="werank_core.training.toy_ssl:train",
             strength_label="strength α",
             headline=("effective_rank", "relative_tcv", "accuracy"),
+            metric_sets={
+                "rank": ("effective_rank", "rankme", "covariance_effective_rank", "stable_rank", "alpha_req"),
+                "collapse": ("relative_tcv", "nc1_quotient", "cdnv", "nc2_equiangular"),
+                "weights": ("weight_effective_rank", "weight_stable_rank", "layer_alignment"),
+                "response": ("product_of_spectral_norms", "response_sensitivity", "objective"),
+            },
             batch_varies=frozenset({"augmentation_strength", "learning_rate", "weight_decay"}),
             max_batch=16,
             default_strengths=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
             default_seeds=5,
+            focus=0.1,
             presets={key: Preset(title, config) for key, (title, config) in TOY_PRESETS.items()},
+        ),
+        Experiment(
+            name="rank_collapse",
+            title="Rank collapse",
+            question="How far do weight decay and cluster variation decide the rank of a classifier?",
+            config_class=RankCollapseConfig,
+            trainer="werank_core.training.rank_collapse:train",
+            strength_label="weight decay λ",
+            headline=("effective_rank", "relative_tcv", "accuracy"),
+            metric_sets={
+                "layers": ("weight_effective_rank", "weight_numerical_rank", "layer_tcv"),
+                "certificate": ("distance_to_rank", "certificate_bound", "tcv_bound", "eigenvalue_cosine"),
+                "collapse": ("relative_tcv", "nc1", "nc2_equiangular", "nc3_self_duality", "nc4_agreement"),
+                "gradients": ("gradient_rank", "gradient_alignment", "residual_norm", "eigenvalue_ratio"),
+                "compression": ("truncated_accuracy", "kept_parameters", "numerical_rank"),
+            },
+            batch_varies=frozenset({"learning_rate", "cluster_noise", "werank_strength"}),
+            max_batch=40,
+            default_strengths=(0.0, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+            default_seeds=5,
+            focus=1e-2,
+            presets={key: Preset(title, config) for key, (title, config) in RANK_COLLAPSE_PRESETS.items()},
         ),
     )
 }

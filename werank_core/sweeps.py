@@ -142,16 +142,25 @@ class SweepSpec(BaseModel):
 
 
 def batches(runs: Iterable[Run], max_batch: int | None = None) -> list[RunBatch]:
-    """Runs grouped by equal static shape, in order, at most `max_batch` (default: the experiment's) together."""
+    """Runs grouped by equal static shape, in order, at most `max_batch` (default: the experiment's) together.
+
+    A group is cut into pieces of nearly equal size, so that jobs side by side end together.
+    """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         groups[_static_key(run)].append(run)
-    return [
-        RunBatch(group[0].experiment, tuple(group[start : start + limit]))
-        for group in groups.values()
-        for limit in [max_batch or experiment(group[0].experiment).max_batch]
-        for start in range(0, len(group), limit)
-    ]
+    return [batch for group in groups.values() for batch in _cut(group, max_batch)]
+
+
+def _cut(group: list[Run], max_batch: int | None) -> Iterator[RunBatch]:
+    name = group[0].experiment
+    pieces = math.ceil(len(group) / (max_batch or experiment(name).max_batch))
+    size, larger = divmod(len(group), pieces)
+    start = 0
+    for piece in range(pieces):
+        stop = start + size + (piece < larger)
+        yield RunBatch(name, tuple(group[start:stop]))
+        start = stop
 
 
 def _static_key(run: Run) -> str:

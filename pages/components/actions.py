@@ -1,0 +1,55 @@
+"""What a click does to the store: submit, cancel, retry, delete. Refused with one sentence in a read-only demo."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pages.components import cached
+from werank_core.experiments import experiment
+from werank_core.jobs.supervisor import ensure_supervisor
+from werank_core.settings import settings
+from werank_core.store import queries, runs
+from werank_core.sweeps import SweepSpec, shape_key
+
+DEMO = "This is a read-only demo: explore what is here, or install WERank Lab to run your own."
+
+
+def predicted_seconds(spec: SweepSpec) -> float | None:
+    """Seconds the sweep will take from step times measured on this store's machine; None before the first such job."""
+    step_seconds = queries.step_seconds(cached.store(), shape_key(experiment(spec.experiment), spec.config))
+    if step_seconds is None:
+        return None
+    return step_seconds * spec.num_runs * spec.config.num_steps / settings().slots
+
+
+def submit(spec: SweepSpec) -> str:
+    """Queue what of the sweep is not trained yet and make sure a worker runs; returns the sweep's id."""
+    submission = runs.submit(cached.store(), spec)
+    if submission.num_jobs:
+        ensure_supervisor(settings())
+    reused = f" {submission.reused_runs} were there already." if submission.reused_runs else ""
+    st.toast(f"{submission.new_runs} runs queued.{reused}")
+    return submission.sweep_id
+
+
+def cancel_sweep(sweep_id: str) -> None:
+    """Ask for the end of every active run of a sweep; what finished stays."""
+    runs.request_cancel(cached.store(), sweep_id=sweep_id)
+
+
+def cancel_runs(run_ids: Sequence[str]) -> None:
+    """Ask for the end of the jobs that hold these runs."""
+    runs.request_cancel(cached.store(), run_ids=run_ids)
+
+
+def retry_runs(run_ids: Sequence[str]) -> int:
+    """Queue failed, cancelled or diverged runs again; returns how many."""
+    count = runs.retry(cached.store(), run_ids)
+    if count:
+        ensure_supervisor(settings())
+    return count
+
+
+def delete_runs(run_ids: Sequence[str]) -> int:
+    """Remove runs and everything recorded of them; returns how many."""
+    return runs.delete_runs(cached.store(), run_ids)

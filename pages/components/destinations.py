@@ -1,0 +1,25 @@
+"""Where the page of each experiment is, and the prefix of its query parameters: links are built from here alone."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Script of an experiment's page, and what its query parameters begin with."""
+
+    script: str
+    prefix: str
+
+
+DESTINATIONS = {
+    "toy_ssl": Destination("pages/toy.py", "toy"),
+}
+
+
+def show_sweep_link(experiment: str, sweep_id: str, label: str = "Open") -> None:
+    """A link to the experiment's page with that sweep chosen."""
+    target = DESTINATIONS.get(experiment)
+    if target is not None:
+        st.page_link(target.script, label=label, query_params={f"{target.prefix}_sweep": sweep_id})

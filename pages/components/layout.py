@@ -1,0 +1,64 @@
+"""What every page begins with: page config, heading, and one sentence where something is wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+
+from werank_core.store import StoreError
+
+ICON = Path(__file__).parent / "icon.png"
+
+# Reserved heights: nothing jumps when data arrives.
+STRIP_HEIGHT = 62
+CARD_HEIGHT = 520
+
+_STYLE = """
+<style>
+  .stMainBlockContainer { padding: 3.9rem 2.2rem 3rem 2.2rem; max-width: 1560px; }
+  h1 { font-size: 1.65rem !important; font-weight: 600 !important; padding: 0 0 .2rem 0 !important; }
+  h2 { font-size: 1.15rem !important; padding: .4rem 0 0 0 !important; }
+  h3 { font-size: 1rem !important; padding: .2rem 0 0 0 !important; }
+  [data-testid="stMetricValue"] { font-size: 1.3rem; }
+  [data-testid="stHorizontalBlock"] { row-gap: .5rem; }
+  @media (max-width: 640px) { .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; } }
+</style>
+"""
+
+
+def configure_page() -> None:
+    """Wide layout, title and icon; called once by app.py."""
+    st.set_page_config(page_title="WERank Lab", page_icon=str(ICON), layout="wide")
+
+
+def show_heading(question: str, sentence: str, how_to_read: str) -> None:
+    """The question a page answers, one sentence under it, and what to know before reading the picture."""
+    _leave_pages_directory_mode()
+    st.html(_STYLE)
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    left.title(question, anchor=False)
+    with right.popover("How to read this", width="stretch"):
+        st.markdown(how_to_read)
+    st.markdown(sentence)
+
+
+def _leave_pages_directory_mode() -> None:
+    """Run app.py instead, once: a deep link into a fresh server finds Streamlit running pages/*.py by themselves.
+
+    It does so until something calls `st.navigation`, and offers no public switch (seen with Streamlit 1.67).
+    """
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+
+
+@contextmanager
+def explained_errors() -> Iterator[None]:
+    """A store problem ends the page with its one sentence instead of a traceback."""
+    try:
+        yield
+    except StoreError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()

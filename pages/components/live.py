@@ -1,0 +1,80 @@
+"""The strip that shows a sweep at work, polled once a second while it is, and quiet when it is not."""
+
+import math
+
+import pandas as pd
+import streamlit as st
+
+from pages.components import actions, cached
+from pages.components.layout import STRIP_HEIGHT
+from werank_core.store import queries
+from werank_core.store.queries import Progress
+from werank_core.vocabulary import RunState
+
+POLL_SECONDS = 1.0
+
+
+def show_live_strip(sweep_id: str | None, prefix: str) -> None:
+    """Progress, time left and cancel of an active sweep; reserved height, so nothing jumps."""
+    active = sweep_id is not None and queries.progress(cached.store(), sweep_id).active
+    with st.container(height=STRIP_HEIGHT if active else 40, border=active, key=f"{prefix}_strip"):
+        if sweep_id is None or not active:
+            st.caption("Nothing is running here.")
+            return
+        st.fragment(_draw, run_every=POLL_SECONDS)(sweep_id, prefix)
+
+
+def _draw(sweep_id: str, prefix: str) -> None:
+    progress = queries.progress(cached.store(), sweep_id)
+    if not progress.active or _news(progress, prefix, sweep_id):
+        st.rerun()
+    state, bar, button = st.columns([2, 6, 1], vertical_alignment="center")
+    state.markdown(f"**{_state_word(progress)}**")
+    bar.progress(progress.share, text=_progress_text(progress))
+    if button.button("Cancel", key=f"{prefix}_cancel", width="stretch"):
+        actions.cancel_sweep(sweep_id)
+        st.rerun()
+
+
+def _news(progress: Progress, prefix: str, sweep_id: str) -> bool:
+    """Whether whole jobs ended since the answer below was drawn: then it is drawn again, a few times a sweep."""
+    key, seen = f"{prefix}_seen_jobs", (sweep_id, progress.jobs_done)
+    before = st.session_state.get(key)
+    st.session_state[key] = seen
+    return before is not None and before[0] == sweep_id and before != seen
+
+
+def _state_word(progress: Progress) -> str:
+    if progress.runs[RunState.RUNNING]:
+        return "running"
+    alive = queries.machine(cached.store()).supervisor_alive
+    return "queued" if alive else "starting a worker"
+
+
+def _progress_text(progress: Progress) -> str:
+    parts = [f"{progress.jobs_done} of {progress.jobs_total} jobs"]
+    if progress.num_steps:
+        parts.append(f"step {progress.step:,}/{progress.num_steps:,}")
+    if progress.eta_seconds is not None:
+        parts.append(f"{duration(progress.eta_seconds)} left")
+    if progress.devices:
+        parts.append(", ".join(progress.devices))
+    return " · ".join(parts)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None or math.isnan(seconds):
+        return "unknown"
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def ago(moment: object) -> str:
+    """How long ago a moment in time was."""
+    if moment is None or pd.isna(moment):  # type: ignore[call-overload]
+        return ""
+    return f"{duration((pd.Timestamp.now(tz='UTC') - pd.Timestamp(moment)).total_seconds())} ago"  # type: ignore[arg-type]

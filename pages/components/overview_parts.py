@@ -1,0 +1,152 @@
+"""The parts of the overview: two claims with a small picture each, guided starts, sweep cards, the machine line."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from pages.components import actions, cached
+from pages.components.charts import show_figure, theme
+from pages.components.destinations import DESTINATIONS, show_sweep_link
+from pages.components.live import ago
+from werank_core.experiments import EXPERIMENTS, Experiment
+from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.strength import plot_sparkline
+from werank_core.figures.summaries import summarize_strength
+from werank_core.settings import settings
+from werank_core.store import queries
+from werank_core.sweeps import SweepSpec
+from werank_core.theory.deep_linear import optimal_rank
+from werank_core.vocabulary import RunState, metric
+
+CARDS = 6
+SMALL = 110
+
+
+def show_claims() -> None:
+    """What the two papers say, one sentence and one picture each."""
+    left, right = st.columns(2)
+    with left.container(border=True):
+        st.markdown(
+            "**WERank.** Encoders trained without labels lose rank; a penalty $\\lVert W^\\top W - I\\rVert_F$ on "
+            "every layer keeps it. [arXiv 2402.09586](https://arxiv.org/abs/2402.09586)"
+        )
+        _show_newest("toy_ssl", "effective_rank")
+    with right.container(border=True):
+        st.markdown(
+            "**Neural rank collapse.** Weight decay drives weights to low rank, the further the less variation "
+            "there is within classes. [arXiv 2402.03991](https://arxiv.org/abs/2402.03991)"
+        )
+        _show_closed_form()
+
+
+def _show_newest(name: str, metric_name: str) -> None:
+    """The newest finished sweep's curve of one metric."""
+    sweeps = cached.sweeps(name)
+    finished = sweeps[sweeps["finished"] > 0]
+    if finished.empty:
+        st.caption("Its picture appears here with the first sweep you run.")
+        return
+    row = finished.iloc[0]
+    summary = summarize_strength(cached.final_metrics(row["sweep_id"]), [metric_name])
+    label = EXPERIMENTS[name].strength_label
+    figure = plot_sparkline(summary, metric_name, theme(), height=SMALL)
+    show_figure(figure, f"overview_{name}", alt=strength_alt_text(summary, [metric_name], label))
+    st.caption(f"Measured here: {metric(metric_name).label} against {label}, sweep “{row['name']}”.")
+
+
+def _show_closed_form() -> None:
+    """The rank that weight decay leaves of a deep linear network's five singular values."""
+    figure = plot_sparkline(_closed_form(depth=3), "numerical_rank", theme(), height=SMALL)
+    show_figure(
+        figure, "overview_theory", alt="The rank of a 3-layer linear network falls from 5 to 0 in jumps as λ grows"
+    )
+    st.caption("Closed form: rank of a 3-layer linear network against weight decay λ. It falls in jumps, not smoothly.")
+
+
+def _closed_form(depth: int) -> pd.DataFrame:
+    """As a summary frame without spread: one value a strength."""
+    strengths = np.geomspace(0.003, 1, 40)
+    singular_values = np.array([3, 1.5, 0.9, 0.35, 0.1])
+    ranks = [float(optimal_rank(singular_values, strength, depth)) for strength in strengths]
+    fixed: dict[str, Any] = {
+        "metric": "numerical_rank",
+        "layer": 0,
+        "split": "",
+        "second_value": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+    }
+    counts = {"n": 1, "n_expected": 1, "num_diverged": 0, "num_failed": 0, "num_unfinished": 0, "num_undefined": 0}
+    return pd.DataFrame({"strength": strengths, "mean": ranks}).assign(**fixed, **counts)
+
+
+def show_starts() -> None:
+    """Three guided starts: each opens an experiment; without any sweep, the example runs at one click."""
+    st.subheader("Start here", anchor=False)
+    for place, (name, target) in zip(st.columns(3), DESTINATIONS.items(), strict=False):
+        with place.container(border=True):
+            st.markdown(f"**{EXPERIMENTS[name].question}**")
+            st.page_link(target.script, label=EXPERIMENTS[name].title, icon=":material/arrow_forward:")
+
+
+def show_sweep_cards(sweeps: pd.DataFrame) -> None:
+    """The newest sweeps, each with a miniature of its first headline curve."""
+    st.subheader("Newest sweeps", anchor=False)
+    if sweeps.empty:
+        _show_example()
+        return
+    newest = list(sweeps.head(CARDS).itertuples())
+    for start in range(0, len(newest), 3):
+        for place, row in zip(st.columns(3), newest[start : start + 3], strict=False):
+            with place.container(border=True):
+                _show_card(row)
+
+
+def _show_card(row: object) -> None:
+    sweep_id, name = str(getattr(row, "sweep_id", "")), str(getattr(row, "experiment", ""))
+    experiment = EXPERIMENTS.get(name)
+    st.markdown(f"**{getattr(row, 'name', '') or sweep_id}**")
+    counts = {state.value: int(getattr(row, state.value, 0)) for state in RunState}
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    st.caption(f"{experiment.title if experiment else name} · {states} · {ago(getattr(row, 'created_at', None))}")
+    if experiment is not None:
+        _show_miniature(experiment, sweep_id)
+        show_sweep_link(name, sweep_id)
+
+
+def _show_miniature(experiment: Experiment, sweep_id: str) -> None:
+    first = experiment.headline[0]
+    summary = summarize_strength(cached.final_metrics(sweep_id), [first])
+    figure = plot_sparkline(summary, first, theme())
+    show_figure(figure, f"card_{sweep_id}", alt=strength_alt_text(summary, [first], experiment.strength_label))
+
+
+def _show_example() -> None:
+    """One click to something to look at."""
+    with st.container(border=True):
+        st.markdown("**Nothing trained yet.** The example sweep trains encoders on real 8×8 digits, in the background.")
+        if st.button("Run the example", type="primary", disabled=settings().demo, key="overview_example"):
+            experiment = EXPERIMENTS["toy_ssl"]
+            preset = experiment.presets["digits"]
+            actions.submit(
+                SweepSpec(
+                    experiment="toy_ssl",
+                    config=preset.config,
+                    strengths=experiment.default_strengths,
+                    seeds=experiment.default_seeds,
+                    name=f"Example: {preset.title}",
+                )
+            )
+            st.switch_page(DESTINATIONS["toy_ssl"].script)
+
+
+def show_machine() -> None:
+    """Device, slots and queue in one line."""
+    machine = queries.machine(cached.store())
+    devices = ", ".join(machine.devices) or "no job has run yet"
+    st.caption(
+        f"This machine: {machine.slots} slots, devices used: {devices} · {machine.running_jobs} jobs running, "
+        f"{machine.queued_jobs} queued."
+    )

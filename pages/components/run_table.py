@@ -1,0 +1,122 @@
+"""The table of runs, what can be done with a selection, and the details of one run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.components import actions, cached
+from werank_core.settings import settings
+from werank_core.store import queries
+from werank_core.vocabulary import METRICS, metric
+
+_FIRST = [
+    "state",
+    "experiment",
+    "sweep_name",
+    "differs",
+    "strength",
+    "second_value",
+    "seed",
+    "progress",
+    "device",
+    "seconds",
+]
+_LAST = ["started_at", "error", "run_id"]
+
+
+def show_runs(frame: pd.DataFrame, key: str) -> None:
+    """Runs as a table with a selection; actions on it, and the details when it is one run."""
+    if frame.empty:
+        st.info("No runs here yet. They appear as soon as a sweep is submitted.")
+        return
+    table = _table(frame)
+    event = st.dataframe(
+        table, hide_index=True, key=f"{key}_table", on_select="rerun", selection_mode="multi-row",
+        column_config=_columns(table), height=min(420, 38 + 35 * len(table)),
+        alt="Runs with state, progress and metrics",
+    )  # fmt: skip
+    # Rows are positions: turned into ids at once, since the table may have changed at the next rerun.
+    chosen = [str(frame["run_id"].iloc[row]) for row in event["selection"]["rows"] if row < len(frame)]
+    _show_actions(frame, chosen, key)
+    if len(chosen) == 1:
+        show_run(chosen[0])
+
+
+def _table(frame: pd.DataFrame) -> pd.DataFrame:
+    table = frame.copy()
+    table["progress"] = (100 * table["step"] / table["num_steps"].clip(lower=1)).round()
+    metrics = [c for c in frame.columns if c in METRICS]
+    table = table[[c for c in (*_FIRST, *metrics, *_LAST) if c in table.columns]]
+    return table.replace("", pd.NA).dropna(axis=1, how="all")
+
+
+def _columns(table: pd.DataFrame) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "progress": st.column_config.ProgressColumn(
+            "progress", min_value=0, max_value=100, format="%d%%", width="small"
+        ),
+        "sweep_name": st.column_config.TextColumn("sweep"),
+        "second_value": st.column_config.NumberColumn("second axis", format="%g"),
+        "strength": st.column_config.NumberColumn("strength", format="%g"),
+        "seconds": st.column_config.NumberColumn("duration", format="%.1f s"),
+        "started_at": st.column_config.DatetimeColumn("started", format="distance"),
+        "differs": st.column_config.TextColumn("differs from the default in"),
+    }
+    for name in table.columns:
+        if name in METRICS:
+            config[name] = st.column_config.NumberColumn(metric(name).label, format="%.3f", help=metric(name).tooltip)
+    return config
+
+
+def _show_actions(frame: pd.DataFrame, chosen: Sequence[str], key: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "CSV", frame.to_csv(index=False), "runs.csv", "text/csv", key=f"{key}_csv", on_click="ignore"
+        )
+        if not chosen:
+            st.caption(f"{len(frame):,} runs. Select rows to cancel, retry or delete them, or one row for its details.")
+            return
+        if settings().demo:
+            st.caption(actions.DEMO)
+            return
+        if st.button(f"Cancel {len(chosen)}", key=f"{key}_cancel"):
+            actions.cancel_runs(chosen)
+            st.rerun()
+        if st.button(
+            f"Retry {len(chosen)}", key=f"{key}_retry", help="Failed, cancelled and diverged runs start again."
+        ):
+            st.toast(f"{actions.retry_runs(chosen)} runs queued again.")
+            st.rerun()
+        if st.button(f"Delete {len(chosen)}", key=f"{key}_delete"):
+            confirm_deletion(chosen)
+
+
+@st.dialog("Delete runs?")
+def confirm_deletion(run_ids: Sequence[str]) -> None:
+    """Ask once more; deleted runs do not come back."""
+    st.markdown(f"**{len(run_ids)} runs** and everything recorded of them will be gone. This cannot be undone.")
+    if st.button(f"Delete {len(run_ids)} runs", type="primary"):
+        st.toast(f"{actions.delete_runs(run_ids)} runs deleted.")
+        st.rerun()
+
+
+def show_run(run_id: str) -> None:
+    """State, error, configuration; traceback and log on request."""
+    run = queries.run_details(cached.store(), run_id)
+    st.subheader(f"Run {run_id}", anchor=False)
+    facts = [run.state.value, f"step {run.step:,} of {run.num_steps:,}", run.device, f"attempt {max(1, run.attempts)}"]
+    st.markdown(" · ".join(fact for fact in facts if fact))
+    if run.stale:
+        st.badge(f"trained by {run.code_version}, older than the code", color="gray")
+    if run.error:
+        st.error(run.error)
+    left, right = st.columns(2)
+    with left.expander("Configuration", expanded=True):
+        st.json(run.config)
+    if run.traceback:
+        with right.expander("Traceback"):
+            st.code(run.traceback, language="python")
+    with right.expander("Log"):
+        st.code(run.log or "The worker wrote nothing.", language=None)

@@ -1,0 +1,66 @@
+"""Configs: bounds, identity, which fields have an effect, and what an error says."""
+
+import pytest
+from pydantic import ValidationError
+
+from werank_core.config import TOY_PRESETS, ToySSLConfig, explain, trait
+from werank_core.experiments import EXPERIMENTS, code_version, experiment
+
+
+def problems(**fields: object) -> list[str]:
+    with pytest.raises(ValidationError) as caught:
+        ToySSLConfig(**fields)
+    return list(explain(caught.value))
+
+
+@pytest.mark.parametrize("config_class", [e.config_class for e in EXPERIMENTS.values()])
+def test_every_field_has_a_group_and_a_line_of_help(config_class: type) -> None:
+    for name, field in config_class.model_fields.items():
+        assert trait(field, "group"), name
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+def test_an_error_names_field_value_and_bound() -> None:
+    assert problems(depth=0) == ["depth = 0: should be greater than or equal to 1."]
+    assert problems(temperature=0.0) == ["temperature = 0.0: should be greater than 0."]
+    assert "'vicrag'" in problems(objective="vicrag")[0]
+    assert problems(depht=3) == ["depht is not a field of this config."]
+    assert problems(learning_rate=float("nan"))[0].startswith("learning_rate = nan")
+
+
+def test_fields_that_do_not_fit_together_are_named() -> None:
+    assert problems(dataset="mixture", dimension=4, signal_dimension=8) == [
+        "signal_dimension = 8 must be at most dimension = 4."
+    ]
+    assert "depth = 4 needs 4" in problems(alpha_schedule="explicit", alpha_weights=(1.0,))[0]
+
+
+def test_identity_ignores_fields_without_effect() -> None:
+    base = ToySSLConfig()
+    assert base.digest() == base.replaced(momentum=0.5).digest(), "momentum of Adam has no effect"
+    assert base.digest() != base.replaced(learning_rate=0.01).digest()
+    assert base.digest() != base.replaced(model_seed=1).digest()
+    assert base.digest("a") != base.digest("b")
+
+
+def test_configs_are_frozen_and_replaced_copies_are_validated() -> None:
+    with pytest.raises(ValidationError):
+        ToySSLConfig().depth = 3  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        ToySSLConfig().replaced(depth=-1)
+
+
+def test_presets_are_the_two_classic_cases_and_real_data_first() -> None:
+    assert next(iter(TOY_PRESETS)) == "digits"
+    strong = TOY_PRESETS["strong_augmentation"][1]
+    assert (strong.depth, strong.augmented_fraction, strong.learning_rate, strong.steps) == (1, 0.5, 1e-3, 10_000)
+    over = TOY_PRESETS["over_parametrised"][1]
+    assert (over.depth, over.init, over.augmentation_strength, over.bias) == (2, "decaying", 0.001, False)
+
+
+def test_registry_names_what_it_has() -> None:
+    with pytest.raises(KeyError, match="toy_ssl"):
+        experiment("toy")
+    assert code_version() == code_version()
+    assert all(e.focus in e.default_strengths for e in EXPERIMENTS.values())
