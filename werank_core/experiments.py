@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from werank_core import __version__
 from werank_core.config import RANK_COLLAPSE_PRESETS, TOY_PRESETS, ExperimentConfig, RankCollapseConfig, ToySSLConfig
@@ -12,10 +13,14 @@ from werank_core.config import RANK_COLLAPSE_PRESETS, TOY_PRESETS, ExperimentCon
 
 @dataclass(frozen=True)
 class Preset:
-    """A named starting point of an experiment's form."""
+    """A named starting point of an experiment's form; what it leaves empty is the experiment's default."""
 
     title: str
     config: ExperimentConfig
+    strengths: tuple[float, ...] = ()
+    second_axis: str | None = None
+    second_values: tuple[float, ...] = ()
+    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,27 @@ class Experiment:
     focus: float
     presets: Mapping[str, Preset]
 
+    def sweep_fields(self, preset: Preset) -> dict[str, Any]:
+        """Strengths, second axis and seeds of a preset's sweep."""
+        return {
+            "strengths": preset.strengths or self.default_strengths,
+            "second_axis": preset.second_axis,
+            "second_values": preset.second_values,
+            "seeds": preset.seeds or self.default_seeds,
+        }
+
     @property
     def stackable(self) -> frozenset[str]:
         """Every field in which runs of one batch may differ."""
         return self.batch_varies | {"strength", "model_seed", "data_seed"}
+
+
+_THEORY_DECAYS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
+
+
+def _presets(configs: Mapping[str, tuple[str, ExperimentConfig]], **sweeps: Mapping[str, Any]) -> dict[str, Preset]:
+    """Titles and configs as presets, with a sweep of their own where one is given."""
+    return {key: Preset(title, config, **sweeps.get(key, {})) for key, (title, config) in configs.items()}
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -71,7 +93,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             default_strengths=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
             default_seeds=5,
             focus=0.1,
-            presets={key: Preset(title, config) for key, (title, config) in TOY_PRESETS.items()},
+            presets=_presets(TOY_PRESETS),
         ),
         Experiment(
             name="rank_collapse",
@@ -93,7 +115,16 @@ EXPERIMENTS: dict[str, Experiment] = {
             default_strengths=(0.0, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
             default_seeds=5,
             focus=1e-2,
-            presets={key: Preset(title, config) for key, (title, config) in RANK_COLLAPSE_PRESETS.items()},
+            presets=_presets(
+                RANK_COLLAPSE_PRESETS,
+                theory={"strengths": _THEORY_DECAYS, "second_axis": "depth", "second_values": (1, 2, 3, 4), "seeds": 3},
+                both_knobs={
+                    "strengths": (0, 1e-4, 1e-3, 3e-3, 1e-2),
+                    "second_axis": "werank_strength",
+                    "second_values": (0, 1e-3, 1e-2, 1e-1),
+                    "seeds": 3,
+                },
+            ),
         ),
     )
 }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.components import cached
-from werank_core.experiments import experiment
+from werank_core.experiments import Experiment, experiment
 from werank_core.jobs.supervisor import ensure_supervisor
 from werank_core.settings import settings
 from werank_core.store import queries, runs
@@ -30,6 +30,13 @@ def submit(spec: SweepSpec) -> str:
     reused = f" {submission.reused_runs} were there already." if submission.reused_runs else ""
     st.toast(f"{submission.new_runs} runs queued.{reused}")
     return submission.sweep_id
+
+
+def submit_example(experiment: Experiment) -> str:
+    """Queue the experiment's first preset as it is; returns the sweep's id."""
+    preset = next(iter(experiment.presets.values()))
+    fields = experiment.sweep_fields(preset) | {"name": f"Example: {preset.title}"}
+    return submit(SweepSpec.model_validate({"experiment": experiment.name, "config": preset.config, **fields}))
 
 
 def cancel_sweep(sweep_id: str) -> None:

@@ -1,6 +1,6 @@
 """An experiment page: question -> choose -> live -> answer -> details, the same order for every experiment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,14 +17,26 @@ from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import metric
 
+DataCheck = Callable[[SweepSpec, str], bool]
+
 
 def show_experiment(
-    experiment: Experiment, prefix: str, sentence: str, how_to_read: str, panels: dict[str, Panel] | None = None
+    experiment: Experiment,
+    prefix: str,
+    sentence: str,
+    how_to_read: str,
+    *,
+    panels: dict[str, Panel] | None = None,
+    data_check: DataCheck | None = None,
 ) -> None:
-    """The whole page of one experiment; `panels` are details that only this one has."""
+    """The whole page of one experiment.
+
+    `panels` are details that only this one has; `data_check` says whether the data of a sweep can be had, and shows
+    what to do where it cannot.
+    """
     with explained_errors():
         show_heading(experiment.question, sentence, how_to_read)
-        _show_launch(experiment, prefix)
+        _show_launch(experiment, prefix, data_check)
         strip = st.container()
         left, right = st.columns([3, 4], vertical_alignment="center")
         with left:
@@ -39,18 +51,20 @@ def show_experiment(
             show_details(choice, panels)
 
 
-def _show_launch(experiment: Experiment, prefix: str) -> None:
+def _show_launch(experiment: Experiment, prefix: str, data_check: DataCheck | None) -> None:
     """Preset, settings, cost and button in one row; the form under it when asked for."""
     with st.container(horizontal=True, vertical_alignment="center", key=f"{prefix}_launch"):
-        base = experiment.presets[choose_preset(experiment, prefix)].config
-        opened = choose_open(base, prefix)
+        preset = experiment.presets[choose_preset(experiment, prefix)]
+        opened = choose_open(preset.config, prefix)
         button = st.container(width="content")
         cost = st.container(width="stretch")
     if opened:
-        show_form(experiment, base, prefix)
-    spec, problems = chosen_sweep(experiment, base, prefix)
+        show_form(experiment, preset, prefix)
+    spec, problems = chosen_sweep(experiment, preset, prefix)
     for problem in problems:
         st.error(problem, icon=":material/error:")
+    if spec is not None and data_check is not None and not data_check(spec, prefix):
+        spec = None
     clicked = button.button(
         "Run sweep", type="primary", key=f"{prefix}_run", shortcut="Ctrl+Enter",
         disabled=spec is None or settings().demo, help=None if spec is None else "What is trained already is reused.",
@@ -134,10 +148,5 @@ def show_first_run(experiment: Experiment, prefix: str) -> None:
         names = ", ".join(metric(name).label for name in experiment.headline)
         st.caption(f"You will see {names} against {experiment.strength_label}.")
         if st.button("Run the example", type="primary", disabled=settings().demo, key=f"{prefix}_example"):
-            preset = next(iter(experiment.presets.values()))
-            spec = SweepSpec(
-                experiment=experiment.name, config=preset.config, strengths=experiment.default_strengths,
-                seeds=experiment.default_seeds, name=f"Example: {preset.title}",
-            )  # fmt: skip
-            _remember(prefix, actions.submit(spec))
+            _remember(prefix, actions.submit_example(experiment))
             st.rerun()

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from werank_core.config import ExperimentConfig, explain, trait
-from werank_core.experiments import Experiment
+from werank_core.experiments import Experiment, Preset
 from werank_core.figures.formats import format_strength
 from werank_core.sweeps import SweepSpec
 
@@ -47,19 +47,18 @@ def choose_open(base: ExperimentConfig, prefix: str) -> bool:
     return st.toggle(label, key=f"{prefix}_form_open")
 
 
-def show_form(experiment: Experiment, base: ExperimentConfig, prefix: str) -> None:
+def show_form(experiment: Experiment, preset: Preset, prefix: str) -> None:
     """The config's fields in their groups, then the sweep's."""
     with st.container(border=True):
-        _config_fields(base, prefix)
-        _sweep_fields(experiment, base, prefix)
+        _config_fields(preset.config, prefix)
+        _sweep_fields(experiment, preset, prefix)
 
 
-def chosen_sweep(experiment: Experiment, base: ExperimentConfig, prefix: str) -> tuple[SweepSpec | None, list[str]]:
+def chosen_sweep(experiment: Experiment, preset: Preset, prefix: str) -> tuple[SweepSpec | None, list[str]]:
     """The sweep as the form says, shown or not: the spec, or None with one sentence a problem."""
-    kept = _kept(prefix)
+    kept, base = _kept(prefix), preset.config
     config = base.model_dump() | {name: kept[name] for name in type(base).model_fields if name in kept}
-    sweep = {"strengths": experiment.default_strengths, "seeds": experiment.default_seeds}
-    sweep |= {name: kept[name] for name in SWEEP_FIELDS if name in kept}
+    sweep = experiment.sweep_fields(preset) | {name: kept[name] for name in SWEEP_FIELDS if name in kept}
     try:
         return SweepSpec.model_validate({"experiment": experiment.name, "config": config, **sweep}), []
     except ValidationError as error:
@@ -132,13 +131,14 @@ def field_help(field: FieldInfo, default: Any) -> str:
     return f"{field.description} Preset: {_shown(default)}.{allowed}"
 
 
-def _sweep_fields(experiment: Experiment, base: ExperimentConfig, prefix: str) -> None:
+def _sweep_fields(experiment: Experiment, preset: Preset, prefix: str) -> None:
     """Strengths, second axis, seeds and name of the sweep."""
+    default = experiment.sweep_fields(preset)
     st.subheader("Sweep", anchor=False)
     left, middle, right = st.columns([2, 1, 1])
     numbers = {"help": "Comma-separated; 0 is always added."}
     with left:
-        text = _shown(experiment.default_strengths)
+        text = _shown(default["strengths"])
         strengths = _sweep_widget(
             st.text_input, "strengths", prefix, text, f"Values of {experiment.strength_label}", **numbers
         )
@@ -146,12 +146,22 @@ def _sweep_fields(experiment: Experiment, base: ExperimentConfig, prefix: str) -
         _sweep_widget(st.text_input, "name", prefix, "", "Name", help="Shown in lists; empty: made from what differs.")
     with middle:
         _sweep_widget(
-            _axis_box(type(base)), "second_axis", prefix, None, "Second axis", help="One curve for each value."
+            _axis_box(type(preset.config)),
+            "second_axis",
+            prefix,
+            default["second_axis"],
+            "Second axis",
+            help="One curve for each value.",
         )
-        _sweep_widget(st.number_input, "seeds", prefix, experiment.default_seeds, "Seeds", step=1, min_value=None)
+        _sweep_widget(st.number_input, "seeds", prefix, default["seeds"], "Seeds", step=1, min_value=None)
     with right:
         values = _sweep_widget(
-            st.text_input, "second_values", prefix, "", "Values of the second axis", help="Comma-separated."
+            st.text_input,
+            "second_values",
+            prefix,
+            default["second_values"],
+            "Values of the second axis",
+            help="Comma-separated.",
         )
         _kept(prefix)["second_values"] = _parsed_numbers(values)
         _sweep_widget(st.toggle, "vary_data", prefix, True, "New data per seed", help="Off: seeds share the data.")

@@ -16,7 +16,6 @@ from werank_core.figures.strength import plot_sparkline
 from werank_core.figures.summaries import summarize_strength
 from werank_core.settings import settings
 from werank_core.store import queries
-from werank_core.sweeps import SweepSpec
 from werank_core.theory.deep_linear import optimal_rank
 from werank_core.vocabulary import RunState, metric
 
@@ -128,17 +127,7 @@ def _show_example() -> None:
     with st.container(border=True):
         st.markdown("**Nothing trained yet.** The example sweep trains encoders on real 8×8 digits, in the background.")
         if st.button("Run the example", type="primary", disabled=settings().demo, key="overview_example"):
-            experiment = EXPERIMENTS["toy_ssl"]
-            preset = experiment.presets["digits"]
-            actions.submit(
-                SweepSpec(
-                    experiment="toy_ssl",
-                    config=preset.config,
-                    strengths=experiment.default_strengths,
-                    seeds=experiment.default_seeds,
-                    name=f"Example: {preset.title}",
-                )
-            )
+            actions.submit_example(EXPERIMENTS["toy_ssl"])
             st.switch_page(DESTINATIONS["toy_ssl"].script)
 
 
