@@ -34,5 +34,6 @@ def make_spec() -> Callable[..., SweepSpec]:
 
 def spec(**changes: Any) -> SweepSpec:
     fields = {key: changes.pop(key) for key in list(changes) if key in SweepSpec.model_fields}
-    config = ToySSLConfig(**{"steps": 10, "records": 2, "depth": 1, "width": 8, "batch_size": 32, **changes})
+    small = {"dataset": "mixture", "num_samples": 200, "dimension": 8, "depth": 1, "width": 8, "batch_size": 32}
+    config = ToySSLConfig(**{"steps": 10, "records": 2, **small, **changes})
     return SweepSpec(**{"experiment": "toy_ssl", "config": config, "strengths": (0.1,), "seeds": 1, **fields})

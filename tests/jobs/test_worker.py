@@ -46,7 +46,7 @@ def start(
         places.make()
         return Assignment(
             claim=claimed, store_url=settings.store_url, device="cpu", visible_gpu=None,
-            threads=torch.get_num_threads(), data_folder=settings.data_folder,
+            threads=1, data_folder=settings.data_folder,
             checkpoint=places.checkpoint(claimed), checkpoint_seconds=1.0, log=places.log(claimed.job_id),
         )  # fmt: skip
 
