@@ -9,7 +9,12 @@ from werank_core.figures.spectrum_summaries import effective_rank, summarize_spe
 
 
 def lines_of(traces):  # type: ignore[no-untyped-def]
-    return [t for t in traces if t.text is not None]
+    return [t for t in traces if t.name is not None]
+
+
+def moving(figure, frame):  # type: ignore[no-untyped-def]
+    """The frame's data of the traces that are lines."""
+    return [data for trace, data in zip(figure.data, frame.data, strict=True) if trace.name is not None]
 
 
 def test_one_log_panel_per_layer_and_one_line_per_strength() -> None:
@@ -26,7 +31,7 @@ def test_the_printed_rank_is_that_of_the_drawn_values_at_every_stop() -> None:
     assert [frame.name for frame in figure.frames] == ["0", "50", "100"]
     for frame in figure.frames:
         beside = [a.text for a in frame.layout.annotations if "effective" in a.text]
-        for line, printed in zip(lines_of(frame.data), (text for text in beside for _ in range(2)), strict=True):
+        for line, printed in zip(moving(figure, frame), (text for text in beside for _ in range(2)), strict=True):
             assert f"<b>{format_value(effective_rank(np.array(line.y)))}</b>" in printed
 
 
@@ -35,7 +40,7 @@ def test_slider_starts_at_the_last_step_and_frames_line_up_with_the_traces() -> 
     (slider,) = figure.layout.sliders
     assert (slider.active, [step.label for step in slider.steps]) == (1, ["0", "100"])
     assert all(len(frame.data) == len(figure.data) for frame in figure.frames)
-    np.testing.assert_allclose(lines_of(figure.data)[0].y, lines_of(figure.frames[-1].data)[0].y)
+    np.testing.assert_allclose(lines_of(figure.data)[0].y, moving(figure, figure.frames[-1])[0].y)
 
 
 def test_over_strengths_the_lines_are_steps() -> None:
@@ -96,3 +101,12 @@ def test_one_seed_and_all_zero_spectra() -> None:
     arrays = array_frame(steps=(0,))
     arrays["values"] = [np.zeros(4, dtype="float32")] * len(arrays)
     assert not plot_spectra(summarize_spectra(arrays)).data
+
+
+def test_a_long_training_is_thinned_to_its_ends_and_even_steps_between() -> None:
+    arrays = array_frame(strengths=(0.0,), seeds=1, steps=range(0, 1000, 10), layers=(1,))
+    figure = plot_spectra(summarize_spectra(arrays))
+    names = [int(frame.name) for frame in figure.frames]
+    assert len(names) == 24
+    assert (names[0], names[-1]) == (0, 990)
+    assert max(np.diff(names)) <= 50

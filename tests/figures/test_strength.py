@@ -125,6 +125,7 @@ def test_theory_is_drawn_first() -> None:
     figure = strength_figure(tidy_frame(), theory=theory)
     assert [t.name for t in figure.data[:2]] == ["closed form", "closed form"]
     assert {len(figure.data[0].x), len(figure.data[1].x)} == {1, 2}
+    assert [t.name for t in figure.data if t.showlegend] == ["closed form", "measured"]
 
 
 def test_picked_strength_is_marked_on_its_axis() -> None:

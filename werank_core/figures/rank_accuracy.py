@@ -102,6 +102,6 @@ def _dots(runs: pd.DataFrame, strength_label: str) -> Iterator[dict[str, Any]]:
                 "size": 9, "opacity": 0.85, "color": colors[float(strength)],  # type: ignore[arg-type]
                 "symbol": [SYMBOLS[place % len(SYMBOLS)] for place in places],
             },
-            "customdata": rows[["run_id", "strength", "second_value"]].to_numpy(dtype=object).tolist(),
+            "customdata": rows[["run_id", "strength", "second_value"]].to_numpy(dtype=object),
             "text": texts, "hovertemplate": "%{text}<extra></extra>",
         }  # fmt: skip

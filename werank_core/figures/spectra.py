@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from werank_core.figures.formats import format_interval, format_strength, format_value
+from werank_core.figures.formats import format_strength, format_value
 from werank_core.figures.rows import axis_number
 from werank_core.figures.style import (
     BAND_OPACITY,
@@ -34,9 +34,22 @@ PANEL_HEIGHT = 230
 _PANEL_GAP = 36
 _SLIDER_HEIGHT = 76
 _MAX_BANDS = 3
+MAX_STOPS = 24
 
 Over = Literal["step", "strength"]
 Theory = Mapping[tuple[int, float], ArrayLike]
+
+
+@dataclass(frozen=True)
+class _Spectrum:
+    """One line at one stop."""
+
+    index: list[int]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    effective_rank: float
+    numerical_rank: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,10 @@ class _View:
     """What the slider and the lines are over, and how lines are named and coloured."""
 
     summary: pd.DataFrame
+    spectra: dict[tuple[float, int, float], _Spectrum]
+    layers: list[int]
+    stops: list[float]
+    recorded: int
     slider: str
     lines: str
     colors: dict[float, str]
@@ -51,20 +68,11 @@ class _View:
     theory: Theory
     theme: Theme
 
-    @property
-    def layers(self) -> list[int]:
-        return [int(layer) for layer in distinct(self.summary["layer"].astype(float))]
-
-    @property
-    def stops(self) -> list[float]:
-        return distinct(self.summary[self.slider])
-
     def text(self, column: str, value: float) -> str:
         return f"step {value:,.0f}" if column == "step" else f"{self.symbol} = {format_strength(value)}"
 
-    def at(self, stop: float, layer: int, line: float) -> pd.DataFrame:
-        s = self.summary
-        return s[(s[self.slider] == stop) & (s["layer"] == layer) & (s[self.lines] == line)]
+
+_NO_SPECTRUM = _Spectrum([], np.empty(0), np.empty(0), np.empty(0), math.nan, 0)
 
 
 def plot_spectra(
@@ -107,12 +115,31 @@ def spectra_height(num_layers: int) -> int:
 
 
 def _view(summary: pd.DataFrame, over: Over, theory: Theory, strength_label: str, theme: Theme) -> _View:
-    symbol = strength_label.split()[-1]
-    if over == "step":
-        return _View(summary, "step", "strength", strength_colors(summary["strength"]), symbol, theory, theme)
-    steps = distinct(summary["step"])
-    colors = dict(zip(steps, sequential_colors(len(steps)), strict=True))
-    return _View(summary, "strength", "step", colors, symbol, theory, theme)
+    lines = "strength" if over == "step" else "step"
+    recorded = distinct(summary[over])
+    kept = summary[summary[over].isin(_evenly_chosen(recorded))]
+    groups: list[tuple[Any, pd.DataFrame]] = list(kept.groupby([over, "layer", lines]))
+    spectra = {(float(stop), int(layer), float(line)): _spectrum(rows) for (stop, layer, line), rows in groups}
+    values = distinct(summary[lines])
+    by_rank = dict(zip(values, sequential_colors(len(values)), strict=True))
+    colors = strength_colors(values) if lines == "strength" else by_rank
+    layers, stops = sorted({key[1] for key in spectra}), sorted({key[0] for key in spectra})
+    return _View(
+        kept, spectra, layers, stops, len(recorded), over, lines, colors, strength_label.split()[-1], theory, theme
+    )
+
+
+def _spectrum(rows: pd.DataFrame) -> _Spectrum:
+    mean, low, high = (rows[name].to_numpy(float) for name in ("mean", "low", "high"))
+    ranks = float(rows["effective_rank"].iloc[0]), int(rows["numerical_rank"].iloc[0])
+    return _Spectrum(rows["index"].astype(int).tolist(), mean, low, high, *ranks)
+
+
+def _evenly_chosen(stops: list[float]) -> list[float]:
+    """At most `MAX_STOPS` of the stops, first and last included: each one adds its spectra to the page."""
+    if len(stops) <= MAX_STOPS:
+        return stops
+    return [stops[round(place)] for place in np.linspace(0, len(stops) - 1, MAX_STOPS)]
 
 
 def _domains(view: _View, height: int) -> list[tuple[float, float]]:
@@ -155,7 +182,8 @@ def _caption(view: _View) -> str:
     shown = f"Mean over {int(view.summary['n'].max())} seeds at every index"
     bands = ", with 95% interval." if len(view.colors) <= _MAX_BANDS else "."
     theory = "\nWide pale lines: closed form." if view.theory else ""
-    return shown + bands + theory
+    fewer = f"\nSlider: {len(view.stops)} of {view.recorded} {view.slider}s." if len(view.stops) < view.recorded else ""
+    return shown + bands + theory + fewer
 
 
 def _log_range(view: _View) -> tuple[float, float]:
@@ -192,27 +220,30 @@ def _theory_traces(view: _View, stop: float, row: int, layer: int) -> Iterator[d
 
 
 def _line_traces(view: _View, stop: float, row: int, layer: int, line: float) -> Iterator[dict[str, Any]]:
-    rows = view.at(stop, layer, line)
-    color = view.colors[line]
-    place = {"xaxis": "x", "yaxis": "y" + axis_number(row), "mode": "lines", "x": rows["index"].astype(int).tolist()}
+    place: dict[str, Any] = {"xaxis": "x", "yaxis": "y" + axis_number(row), "mode": "lines"}
+    color, name = view.colors[line], view.text(view.lines, line)
+    spectrum = view.spectra.get((stop, layer, line), _NO_SPECTRUM)
+    place["x"] = spectrum.index
     if len(view.colors) <= _MAX_BANDS:
-        known = rows["mean"].where(rows["low"].isna(), rows["low"])
-        floor = 10 ** _log_range(view)[0]
-        quiet = place | {"line": {"width": 0}, "hoverinfo": "skip"}
-        yield quiet | {"y": _drawable(known.clip(lower=floor))}
-        upper = rows["mean"].where(rows["high"].isna(), rows["high"]).clip(lower=floor)
-        yield quiet | {"y": _drawable(upper), "fill": "tonexty", "fillcolor": translucent(color, BAND_OPACITY)}
-    columns = (rows[name] for name in ("mean", "low", "high"))
+        yield from _band(spectrum, place, color, 10 ** _log_range(view)[0])
     yield place | {
-        "y": _drawable(rows["mean"]), "line": {"color": color, "width": 2},
-        "text": [format_interval(*values) for values in zip(*columns, strict=True)],
-        "hovertemplate": f"{view.text(view.lines, line)}  <b>%{{text}}</b><extra></extra>",
+        "y": _drawable(spectrum.mean), "line": {"color": color, "width": 2}, "name": name,
+        "hovertemplate": f"{name}  <b>%{{y:.3~g}}</b><extra></extra>",
     }  # fmt: skip
+
+
+def _band(spectrum: _Spectrum, place: dict[str, Any], color: str, floor: float) -> Iterator[dict[str, Any]]:
+    """The interval as two quiet lines; without one (a single seed) both lie on the mean."""
+    quiet = place | {"line": {"width": 0}, "hoverinfo": "skip"}
+    low, high = (np.where(np.isnan(edge), spectrum.mean, edge) for edge in (spectrum.low, spectrum.high))
+    yield quiet | {"y": _drawable(np.maximum(low, floor))}
+    fill = {"fill": "tonexty", "fillcolor": translucent(color, BAND_OPACITY)}
+    yield quiet | fill | {"y": _drawable(np.maximum(high, floor))}
 
 
 def _drawable(values: Any) -> list[float | None]:
     """Five significant digits, which keeps the page light, and None where a log axis has no place."""
-    return [float(f"{value:.5g}") if value > 0 else None for value in np.asarray(values, dtype=float)]
+    return [float(f"{value:.5g}") if value > 0 else None for value in np.asarray(values, dtype=float).tolist()]
 
 
 def _annotations(view: _View, stop: float, numerical: bool) -> list[dict[str, Any]]:
@@ -232,17 +263,16 @@ def _rank_list(view: _View, stop: float, layer: int, numerical: bool) -> str:
     muted = PALETTES[view.theme].muted
     lines = [f'<span style="color:{muted}">effective{" / numerical" * numerical}<br>rank</span>']
     for line, color in view.colors.items():
-        rows = view.at(stop, layer, line)
-        if len(rows):
-            first = rows.iloc[0]
-            ranks = format_value(first["effective_rank"]) + f" / {int(first['numerical_rank'])}" * numerical
+        spectrum = view.spectra.get((stop, layer, line))
+        if spectrum:
+            ranks = format_value(spectrum.effective_rank) + f" / {spectrum.numerical_rank}" * numerical
             name = f"{line:,.0f}" if view.lines == "step" else format_strength(line)
             lines.append(f'<span style="color:{color}">▬</span> {name}: <b>{ranks}</b>')
     return "<br>".join(lines)
 
 
 def _frame(view: _View, stop: float, numerical: bool) -> dict[str, Any]:
-    moving = [{key: trace[key] for key in ("x", "y", "text") if key in trace} for trace in _traces(view, stop)]
+    moving = [{key: trace[key] for key in ("x", "y")} for trace in _traces(view, stop)]
     return {"name": f"{stop:g}", "data": moving, "layout": {"annotations": _annotations(view, stop, numerical)}}
 
 

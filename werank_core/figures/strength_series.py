@@ -80,7 +80,7 @@ def scale_layout(summary: pd.DataFrame, key: str) -> dict[str, Any]:
 
 def series_traces(series: Series, axis: StrengthAxis, legend: bool) -> Iterator[dict[str, Any]]:
     """Band, mean and seeds on the log axis, mean with its interval and seeds on the strip."""
-    shared = {"legendgroup": series.name, "name": series.name}
+    shared = {"legendgroup": series.name, "name": series.name or "measured"}
     for baseline in (False, True):
         rows = series.summary[(series.summary["strength"] == 0) == baseline]
         rows = rows[rows["mean"].notna()]
@@ -196,7 +196,7 @@ def _points(series: Series, baseline: bool, place: dict[str, Any]) -> Iterator[d
             "size": 5, "color": series.color, "opacity": 0.4, "line": {"width": 1, "color": series.color},
             "symbol": ["circle-open" if hollow else "circle" for hollow in unfinished],
         },
-        "customdata": rows[["run_id", "strength", "second_value"]].to_numpy(dtype=object).tolist(),
+        "customdata": rows[["run_id", "strength", "second_value"]].to_numpy(dtype=object),
         # The page marks what was picked; dimming everything else would hide the finding.
         "unselected": {"marker": {"opacity": 0.4}},
         "hoverinfo": "none",  # not "skip", which would also swallow clicks

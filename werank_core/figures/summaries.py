@@ -101,8 +101,10 @@ def select_metrics(frame: pd.DataFrame, metrics: Sequence[str] | None) -> pd.Dat
     """The rows whose metric is one of `metrics`, each a name (every split) or a "split/name" key."""
     if frame.empty or metrics is None:
         return frame
-    keys = frame["split"].fillna("").astype(str) + "/" + frame["metric"].astype(str)
-    return frame[frame["metric"].isin(list(metrics)) | keys.isin(list(metrics))]
+    chosen = frame["metric"].isin([key for key in metrics if "/" not in key])
+    for split, _, name in (key.rpartition("/") for key in metrics if "/" in key):
+        chosen |= (frame["metric"] == name) & (frame["split"] == split)
+    return frame[chosen]
 
 
 def newest_values(frame: pd.DataFrame) -> pd.DataFrame:
@@ -173,9 +175,9 @@ def _ordered(summary: pd.DataFrame, metrics: Sequence[str] | None, keys: list[st
     return placed.sort_values(["_place", *keys[1:]], kind="stable").drop(columns="_place").reset_index(drop=True)
 
 
-def distinct(values: Iterable[float]) -> list[float]:
+def distinct(values: Iterable[float] | pd.Series) -> list[float]:
     """The different finite values in rising order."""
-    array: NDArray[np.float64] = np.asarray(list(values), dtype=float)
+    array: NDArray[np.float64] = np.asarray(values if isinstance(values, pd.Series) else list(values), dtype=float)
     return [float(value) for value in np.unique(array[np.isfinite(array)])]
 
 
