@@ -13,6 +13,8 @@ PAGES = {
     ],
     "Experiments": [
         st.Page("pages/toy.py", title="Toy experiments", url_path="toy"),
+        st.Page("pages/graph.py", title="Graph experiments", url_path="graph"),
+        st.Page("pages/rank_collapse.py", title="Rank collapse", url_path="rank_collapse"),
     ],
     "Lab": [
         st.Page("pages/runs.py", title="Runs", url_path="runs"),

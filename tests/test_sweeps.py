@@ -54,6 +54,11 @@ def test_batches_are_even_so_that_slots_end_together() -> None:
     assert [len(batch) for batch in batches(spec(seeds=7).runs(), 16)] == [11, 10]
 
 
+def test_small_sweeps_use_every_slot_while_stacking_pays() -> None:
+    assert [len(batch) for batch in batches(spec(seeds=4).runs(), slots=2)] == [6, 6]
+    assert [len(batch) for batch in batches(spec(seeds=2).runs(), slots=4)] == [6]
+
+
 def test_limits_and_nonsense_are_named() -> None:
     assert "at most 5,000" in problems(seeds=200, second_axis="depth", second_values=tuple(range(1, 33)))
     assert "second_axis = 'encoder'" in problems(second_axis="encoder", second_values=(1.0,))

@@ -142,7 +142,7 @@ def run_sweep(arguments: SweepArguments, store: Store, settings: Settings) -> in
     cost = queries.predicted_seconds(store, spec, settings.slots)
     price = "first run here: time unknown" if cost is None else f"about {duration(cost)}"
     console.print(f"{spec.num_runs:,} runs of {spec.experiment}, {price}", highlight=False)
-    done = submit(store, spec)
+    done = submit(store, spec, slots=settings.slots)
     console.print(f"sweep {done.sweep_id}: {done.new_runs} to train, {done.reused_runs} already there", highlight=False)
     if queries.progress(store, done.sweep_id).active:
         ensure_supervisor(settings)

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from werank_core import __version__
-from werank_core.config import RANK_COLLAPSE_PRESETS, TOY_PRESETS, ExperimentConfig, RankCollapseConfig, ToySSLConfig
+from werank_core.config import (
+    GRAPH_PRESETS,
+    RANK_COLLAPSE_PRESETS,
+    TOY_PRESETS,
+    ExperimentConfig,
+    GraphConfig,
+    RankCollapseConfig,
+    ToySSLConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,39 @@ EXPERIMENTS: dict[str, Experiment] = {
             default_seeds=5,
             focus=0.1,
             presets=_presets(TOY_PRESETS),
+        ),
+        Experiment(
+            name="graph",
+            title="Graphs",
+            question="Does WERank help self-supervised learning on graphs?",
+            config_class=GraphConfig,
+            trainer="werank_core.training.graph:train",
+            strength_label="strength α",
+            headline=("effective_rank", "embedding_effective_rank", "relative_tcv", "accuracy"),
+            metric_sets={
+                "rank": ("effective_rank", "rankme", "embedding_rankme", "stable_rank"),
+                "collapse": ("relative_tcv", "nc1", "nc1_quotient", "cdnv"),
+                "weights": ("weight_effective_rank", "weight_stable_rank", "layer_alignment"),
+                "response": ("dirichlet_energy", "response_sensitivity", "edge_sensitivity"),
+                "probe": ("accuracy", "macro_f1"),
+                "cost": ("step_seconds", "penalty_cost"),
+            },
+            batch_varies=frozenset(
+                {
+                    "augmentation_scale",
+                    "drop_edge_rate_1",
+                    "drop_edge_rate_2",
+                    "drop_feature_rate_1",
+                    "drop_feature_rate_2",
+                }
+            ),
+            max_batch=8,
+            default_strengths=(0.0, 0.01, 0.1, 1.0),
+            default_seeds=5,
+            focus=0.1,
+            presets=_presets(
+                GRAPH_PRESETS, block_model={"second_axis": "augmentation_scale", "second_values": (0.25, 1.0)}
+            ),
         ),
         Experiment(
             name="rank_collapse",

@@ -14,6 +14,7 @@ from werank_core.config import ExperimentConfig
 from werank_core.experiments import EXPERIMENTS, Experiment, code_version, experiment
 
 MAX_RUNS = 5_000
+WORTH_STACKING = 4
 
 
 @dataclass(frozen=True)
@@ -141,20 +142,22 @@ class SweepSpec(BaseModel):
         return {"model_seed": seed, "data_seed": seed if self.vary_data else self.config.data_seed}
 
 
-def batches(runs: Iterable[Run], max_batch: int | None = None) -> list[RunBatch]:
+def batches(runs: Iterable[Run], max_batch: int | None = None, *, slots: int = 1) -> list[RunBatch]:
     """Runs grouped by equal static shape, in order, at most `max_batch` (default: the experiment's) together.
 
-    A group is cut into pieces of nearly equal size, so that jobs side by side end together.
+    A group is cut into pieces of nearly equal size, so that jobs side by side end together, and into at least `slots`
+    pieces while each keeps `WORTH_STACKING` runs.
     """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         groups[_static_key(run)].append(run)
-    return [batch for group in groups.values() for batch in _cut(group, max_batch)]
+    return [batch for group in groups.values() for batch in _cut(group, max_batch, slots)]
 
 
-def _cut(group: list[Run], max_batch: int | None) -> Iterator[RunBatch]:
+def _cut(group: list[Run], max_batch: int | None, slots: int) -> Iterator[RunBatch]:
     name = group[0].experiment
-    pieces = math.ceil(len(group) / (max_batch or experiment(name).max_batch))
+    fewest = math.ceil(len(group) / (max_batch or experiment(name).max_batch))
+    pieces = max(fewest, min(slots, len(group) // WORTH_STACKING))
     size, larger = divmod(len(group), pieces)
     start = 0
     for piece in range(pieces):

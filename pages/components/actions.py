@@ -5,26 +5,23 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.components import cached
-from werank_core.experiments import Experiment, experiment
+from werank_core.experiments import Experiment
 from werank_core.jobs.supervisor import ensure_supervisor
 from werank_core.settings import settings
 from werank_core.store import queries, runs
-from werank_core.sweeps import SweepSpec, shape_key
+from werank_core.sweeps import SweepSpec
 
 DEMO = "This is a read-only demo: explore what is here, or install WERank Lab to run your own."
 
 
 def predicted_seconds(spec: SweepSpec) -> float | None:
     """Seconds the sweep will take from step times measured on this store's machine; None before the first such job."""
-    step_seconds = queries.step_seconds(cached.store(), shape_key(experiment(spec.experiment), spec.config))
-    if step_seconds is None:
-        return None
-    return step_seconds * spec.num_runs * spec.config.num_steps / settings().slots
+    return queries.predicted_seconds(cached.store(), spec, settings().slots)
 
 
 def submit(spec: SweepSpec) -> str:
     """Queue what of the sweep is not trained yet and make sure a worker runs; returns the sweep's id."""
-    submission = runs.submit(cached.store(), spec)
+    submission = runs.submit(cached.store(), spec, slots=settings().slots)
     if submission.num_jobs:
         ensure_supervisor(settings())
     reused = f" {submission.reused_runs} were there already." if submission.reused_runs else ""

@@ -8,6 +8,7 @@ import streamlit as st
 
 from werank_core.settings import settings
 from werank_core.store import Store, open_store, queries
+from werank_core.store import runs as runs_store
 from werank_core.sweeps import SweepSpec
 
 _cached = st.cache_data(show_spinner=False, max_entries=16)
@@ -41,6 +42,12 @@ def _sweeps(url: str, experiment: str | None, revision: int) -> pd.DataFrame:
 def sweep_spec(sweep_id: str) -> SweepSpec:
     """What was asked for."""
     return queries.sweep_spec(store(), sweep_id)
+
+
+def sweep_id(spec: SweepSpec) -> str | None:
+    """The id of exactly this sweep, if it has been submitted."""
+    identity = runs_store.sweep_identity(spec)
+    return identity if identity in set(sweeps(spec.experiment)["sweep_id"]) else None
 
 
 def final_metrics(*sweep_ids: str) -> pd.DataFrame:

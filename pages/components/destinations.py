@@ -15,6 +15,8 @@ class Destination:
 
 DESTINATIONS = {
     "toy_ssl": Destination("pages/toy.py", "toy"),
+    "graph": Destination("pages/graph.py", "graph"),
+    "rank_collapse": Destination("pages/rank_collapse.py", "collapse"),
 }
 
 

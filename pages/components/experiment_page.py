@@ -13,6 +13,7 @@ from pages.components.forms import choose_open, choose_preset, chosen_sweep, sho
 from pages.components.layout import explained_errors, show_heading
 from pages.components.live import duration, show_live_strip
 from werank_core.experiments import Experiment
+from werank_core.figures.unrecorded import with_unrecorded
 from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import metric
@@ -28,11 +29,12 @@ def show_experiment(
     *,
     panels: dict[str, Panel] | None = None,
     data_check: DataCheck | None = None,
+    footer: Callable[[], None] | None = None,
 ) -> None:
     """The whole page of one experiment.
 
     `panels` are details that only this one has; `data_check` says whether the data of a sweep can be had, and shows
-    what to do where it cannot.
+    what to do where it cannot; `footer` stands at the end.
     """
     with explained_errors():
         show_heading(experiment.question, sentence, how_to_read)
@@ -49,6 +51,8 @@ def show_experiment(
         if choice is not None:
             show_answer(choice)
             show_details(choice, panels)
+        if footer is not None:
+            footer()
 
 
 def _show_launch(experiment: Experiment, prefix: str, data_check: DataCheck | None) -> None:
@@ -127,7 +131,9 @@ def _view(experiment: Experiment, prefix: str, sweep_id: str | None, metrics: tu
         show_first_run(experiment, prefix)
         return None
     frame = cached.final_metrics(sweep_id)
-    return Choice(experiment, sweep_id, cached.sweep_spec(sweep_id), recorded(metrics, frame), frame, prefix)
+    metrics = recorded(metrics, frame)
+    frame = with_unrecorded(frame, cached.runs([sweep_id]), metrics)
+    return Choice(experiment, sweep_id, cached.sweep_spec(sweep_id), metrics, frame, prefix)
 
 
 def recorded(metrics: Sequence[str], frame: pd.DataFrame) -> tuple[str, ...]:

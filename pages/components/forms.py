@@ -10,7 +10,6 @@ from pydantic.fields import FieldInfo
 
 from werank_core.config import ExperimentConfig, explain, trait
 from werank_core.experiments import Experiment, Preset
-from werank_core.figures.formats import format_strength
 from werank_core.sweeps import SweepSpec
 
 GROUPS = ("data", "encoder", "objective", "penalty", "training", "evaluation")
@@ -35,9 +34,23 @@ def choose_preset(experiment: Experiment, prefix: str) -> str:
     if st.session_state.get(f"{prefix}_loaded") != chosen:
         st.session_state[f"{prefix}_loaded"] = chosen
         st.session_state[f"{prefix}_values"] = {}
-        for name in [k for k in st.session_state if str(k).startswith(f"{prefix}_field_")]:
-            del st.session_state[name]
+        for key in _field_keys(prefix):
+            del st.session_state[key]
+    _keep_typed(experiment.config_class, prefix)
     return str(chosen)
+
+
+def _field_keys(prefix: str) -> list[str]:
+    return [str(key) for key in st.session_state if str(key).startswith(f"{prefix}_field_")]
+
+
+def _keep_typed(config_class: type[ExperimentConfig], prefix: str) -> None:
+    """Note what the widgets hold before anything is drawn from it, so that nothing on the page lags behind."""
+    for key in _field_keys(prefix):
+        name, value = key.removeprefix(f"{prefix}_field_"), st.session_state[key]
+        field = config_class.model_fields.get(name)
+        several = typing.get_origin(field.annotation) is tuple if field else name in ("strengths", "second_values")
+        _kept(prefix)[name] = _parsed_numbers(value) if several else value
 
 
 def choose_open(base: ExperimentConfig, prefix: str) -> bool:
@@ -62,7 +75,13 @@ def chosen_sweep(experiment: Experiment, preset: Preset, prefix: str) -> tuple[S
     try:
         return SweepSpec.model_validate({"experiment": experiment.name, "config": config, **sweep}), []
     except ValidationError as error:
-        return None, list(explain(error))
+        return None, [sentence.removeprefix("config.") for sentence in explain(error)]
+
+
+def keep_value(prefix: str, name: str, value: Any) -> None:
+    """Set a field as if it had been typed."""
+    _kept(prefix)[name] = value
+    st.session_state.pop(f"{prefix}_field_{name}", None)
 
 
 def _kept(prefix: str) -> dict[str, Any]:
@@ -93,7 +112,7 @@ def _applies(config_class: type[ExperimentConfig], name: str, values: dict[str, 
 
 
 def _field(field: FieldInfo, name: str, default: Any, prefix: str) -> Any:
-    """One widget; what it holds is kept under the field's name, and a change from the preset is marked."""
+    """One widget, and the value it holds; a change from the preset is marked."""
     key = f"{prefix}_field_{name}"
     st.session_state.setdefault(key, _shown(_kept(prefix).get(name, default)))
     title = field.title or name.replace("_", " ").capitalize()
@@ -101,13 +120,14 @@ def _field(field: FieldInfo, name: str, default: Any, prefix: str) -> Any:
     label = f"{title} ({unit})" if unit else title
     changed = _kept(prefix).get(name, default) != default
     value = _widget(field)(f"{label} :blue[●]" if changed else label, key=key, help=field_help(field, default))
-    value = _parsed_numbers(value) if isinstance(default, tuple) else value
-    _kept(prefix)[name] = value
-    return value
+    return _parsed_numbers(value) if isinstance(default, tuple) else value
 
 
 def _shown(value: Any) -> Any:
-    return ", ".join(format_strength(v) for v in value) if isinstance(value, tuple) else value
+    """As a widget holds it: several numbers, or what was typed in their place, as one text."""
+    if not isinstance(value, tuple):
+        return value
+    return ", ".join(item if isinstance(item, str) else f"{item:.12g}" for item in value)
 
 
 def _widget(field: FieldInfo) -> Callable[..., Any]:
@@ -139,10 +159,7 @@ def _sweep_fields(experiment: Experiment, preset: Preset, prefix: str) -> None:
     numbers = {"help": "Comma-separated; 0 is always added."}
     with left:
         text = _shown(default["strengths"])
-        strengths = _sweep_widget(
-            st.text_input, "strengths", prefix, text, f"Values of {experiment.strength_label}", **numbers
-        )
-        _kept(prefix)["strengths"] = _parsed_numbers(strengths)
+        _sweep_widget(st.text_input, "strengths", prefix, text, f"Values of {experiment.strength_label}", **numbers)
         _sweep_widget(st.text_input, "name", prefix, "", "Name", help="Shown in lists; empty: made from what differs.")
     with middle:
         _sweep_widget(
@@ -155,7 +172,7 @@ def _sweep_fields(experiment: Experiment, preset: Preset, prefix: str) -> None:
         )
         _sweep_widget(st.number_input, "seeds", prefix, default["seeds"], "Seeds", step=1, min_value=None)
     with right:
-        values = _sweep_widget(
+        _sweep_widget(
             st.text_input,
             "second_values",
             prefix,
@@ -163,15 +180,13 @@ def _sweep_fields(experiment: Experiment, preset: Preset, prefix: str) -> None:
             "Values of the second axis",
             help="Comma-separated.",
         )
-        _kept(prefix)["second_values"] = _parsed_numbers(values)
         _sweep_widget(st.toggle, "vary_data", prefix, True, "New data per seed", help="Off: seeds share the data.")
 
 
-def _sweep_widget(widget: Callable[..., Any], name: str, prefix: str, default: Any, label: str, **options: Any) -> Any:
+def _sweep_widget(widget: Callable[..., Any], name: str, prefix: str, default: Any, label: str, **options: Any) -> None:
     key = f"{prefix}_field_{name}"
     st.session_state.setdefault(key, _shown(_kept(prefix).get(name, default)))
-    _kept(prefix)[name] = widget(label, key=key, **options)
-    return _kept(prefix)[name]
+    widget(label, key=key, **options)
 
 
 def _axis_box(config_class: type[ExperimentConfig]) -> Callable[..., Any]:

@@ -6,12 +6,14 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import actions, cached
-from pages.components.layout import STRIP_HEIGHT
+from pages.components.layout import STRIP_HEIGHT, explained_errors
+from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.store.queries import Progress
 from werank_core.vocabulary import RunState
 
 POLL_SECONDS = 1.0
+NO_WORKER = "no worker (one starts with the next sweep)"
 
 
 def show_live_strip(sweep_id: str | None, prefix: str) -> None:
@@ -21,7 +23,12 @@ def show_live_strip(sweep_id: str | None, prefix: str) -> None:
         if sweep_id is None or not active:
             st.caption("Nothing is running here.")
             return
-        st.fragment(_draw, run_every=POLL_SECONDS)(sweep_id, prefix)
+        st.fragment(_draw_explained, run_every=POLL_SECONDS)(sweep_id, prefix)
+
+
+def _draw_explained(sweep_id: str, prefix: str) -> None:
+    with explained_errors():
+        _draw(sweep_id, prefix)
 
 
 def _draw(sweep_id: str, prefix: str) -> None:
@@ -31,7 +38,7 @@ def _draw(sweep_id: str, prefix: str) -> None:
     state, bar, button = st.columns([2, 6, 1], vertical_alignment="center")
     state.markdown(f"**{_state_word(progress)}**")
     bar.progress(progress.share, text=_progress_text(progress))
-    if button.button("Cancel", key=f"{prefix}_cancel", width="stretch"):
+    if button.button("Cancel", key=f"{prefix}_cancel", width="stretch", disabled=settings().demo):
         actions.cancel_sweep(sweep_id)
         st.rerun()
 

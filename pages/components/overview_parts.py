@@ -9,7 +9,7 @@ import streamlit as st
 from pages.components import actions, cached
 from pages.components.charts import show_figure, theme
 from pages.components.destinations import DESTINATIONS, show_sweep_link
-from pages.components.live import ago
+from pages.components.live import NO_WORKER, ago
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.strength import plot_sparkline
@@ -134,8 +134,6 @@ def _show_example() -> None:
 def show_machine() -> None:
     """Device, slots and queue in one line."""
     machine = queries.machine(cached.store())
-    devices = ", ".join(machine.devices) or "no job has run yet"
-    st.caption(
-        f"This machine: {machine.slots} slots, devices used: {devices} · {machine.running_jobs} jobs running, "
-        f"{machine.queued_jobs} queued."
-    )
+    jobs = f"{machine.running_jobs} jobs running, {machine.queued_jobs} queued"
+    worker = f"{machine.slots} slots on {', '.join(machine.devices)}" if machine.supervisor_alive else NO_WORKER
+    st.caption(f"This machine: {worker} · {jobs}.")

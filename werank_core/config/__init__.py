@@ -1,13 +1,16 @@
 """Frozen configs: one schema is form, CLI, validation, record and cache key."""
 
+from werank_core.config.graph import GRAPH_PRESETS, GraphConfig
 from werank_core.config.rank_collapse import RANK_COLLAPSE_PRESETS, RankCollapseConfig
 from werank_core.config.schema import ExperimentConfig, explain, setting, trait
 from werank_core.config.toy_ssl import TOY_PRESETS, ToySSLConfig
 
 __all__ = [
+    "GRAPH_PRESETS",
     "RANK_COLLAPSE_PRESETS",
     "TOY_PRESETS",
     "ExperimentConfig",
+    "GraphConfig",
     "RankCollapseConfig",
     "ToySSLConfig",
     "explain",

@@ -33,18 +33,19 @@ class Submission:
     num_jobs: int
 
 
-def submit(store: Store, spec: SweepSpec) -> Submission:
+def submit(store: Store, spec: SweepSpec, *, slots: int = 1) -> Submission:
     """Queue what the sweep still lacks; the same sweep again, even at the same moment, gives the same id and no work.
 
     Runs are identified by their effective config, seeds and code version. Those that failed or were cancelled are
-    queued again; finished, diverged and active ones are used as they are.
+    queued again; finished, diverged and active ones are used as they are. `slots` is how many jobs the machine trains
+    at once: small sweeps are cut into as many, so that none idles.
 
     Raises:
         StoreError: one sentence.
     """
     grid = spec.runs()
     unique = {item.id: item for item in grid}
-    sweep_id = _sweep_id(spec, [item.id for item in grid])
+    sweep_id = sweep_identity(spec, grid)
     rows = {run_id: _run_row(run_id, item) for run_id, item in unique.items()}
     with store.writing() as connection:
         states = _states(connection, unique)
@@ -53,7 +54,7 @@ def submit(store: Store, spec: SweepSpec) -> Submission:
         _link(connection, sweep_id, spec, grid, [rows[run_id] for run_id in fresh])
         _clear(connection, again)
         wanted = set(again) | set(fresh)
-        num_jobs = _enqueue(connection, {i: item for i, item in unique.items() if i in wanted})
+        num_jobs = _enqueue(connection, {i: item for i, item in unique.items() if i in wanted}, slots)
     return Submission(sweep_id, len(wanted), len(unique) - len(wanted), num_jobs)
 
 
@@ -108,8 +109,9 @@ def differing(config: ExperimentConfig) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
 
 
-def _sweep_id(spec: SweepSpec, run_ids: Sequence[str]) -> str:
-    text = json.dumps([spec.experiment, spec.second_axis, run_ids])
+def sweep_identity(spec: SweepSpec, grid: Sequence[Run] = ()) -> str:
+    """The id that submitting this sweep gives or gave: a hash of its runs' ids; its name does not count."""
+    text = json.dumps([spec.experiment, spec.second_axis, [item.id for item in grid or spec.runs()]])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -175,10 +177,10 @@ def _name(spec: SweepSpec) -> str:
     return f"{name}, over {spec.second_axis.replace('_', ' ')}" if spec.second_axis else name
 
 
-def _enqueue(connection: Connection, runs: dict[str, Run]) -> int:
+def _enqueue(connection: Connection, runs: dict[str, Run], slots: int = 1) -> int:
     """Put these runs into the queue, batched; returns the number of jobs. Their rows exist."""
     ids = {id(item): run_id for run_id, item in runs.items()}
-    rows = [_job_row(position, batch, ids) for position, batch in enumerate(batches(runs.values()))]
+    rows = [_job_row(position, batch, ids) for position, batch in enumerate(batches(runs.values(), slots=slots))]
     if not rows:
         return 0
     connection.execute(sa.insert(job), rows)

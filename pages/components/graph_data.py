@@ -1,0 +1,88 @@
+"""Graphs a page can use: whether they are on this machine, and how one's own gets there."""
+
+import tempfile
+from pathlib import Path
+
+import streamlit as st
+
+from pages.components.forms import keep_value
+from werank_core.config import GraphConfig
+from werank_core.datasets.graph_catalogue import CATALOGUE, GraphError, is_downloaded
+from werank_core.datasets.graph_data import Graph
+from werank_core.datasets.graph_files import graph_from_csv, graph_from_npz, keep_own_graph, own_graph_names
+from werank_core.settings import settings
+from werank_core.sweeps import SweepSpec
+
+
+def graph_is_there(spec: SweepSpec, prefix: str) -> bool:
+    """Whether the sweep's graph can be loaded; where it cannot, one sentence and what to do."""
+    config = spec.config
+    assert isinstance(config, GraphConfig)
+    root = settings().data_folder
+    if config.dataset == "own":
+        return _own_graph_is_there(config.own_graph, root)
+    if config.dataset not in CATALOGUE or is_downloaded(config.dataset, root) or config.download:
+        return True
+    title = CATALOGUE[config.dataset].title
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.warning(f"{title} is not on this machine yet. The first job of the sweep can fetch it.")
+        if st.button(f"Fetch {title}", key=f"{prefix}_fetch"):
+            keep_value(prefix, "download", True)
+            st.rerun()
+    return False
+
+
+def _own_graph_is_there(name: str, root: Path) -> bool:
+    names = own_graph_names(root)
+    if name in names:
+        return True
+    known = f"uploaded are {', '.join(names)}" if names else "upload one at the bottom of the page"
+    st.warning(f"There is no graph of yours called {name!r}: {known}.")
+    return False
+
+
+def show_own_graph() -> None:
+    """Upload of a graph: checked before it is kept, never unpickled, never used as a path."""
+    with st.expander("Use your own graph", icon=":material/upload:"):
+        st.markdown(
+            "One **.npz** file (`indptr` and `indices` of the CSR adjacency, `features`, `labels`), or two **.csv**: "
+            "edges with columns `source, target`, and nodes with `label`, feature columns and optionally `node` ids."
+        )
+        name = st.text_input("Name", key="graph_own_name", max_chars=40, placeholder="letters, digits, _ and -")
+        files = st.file_uploader("Files", type=["npz", "csv"], accept_multiple_files=True, key="graph_own_files")
+        clean = st.toggle("Remove self-loops and isolated nodes", key="graph_own_clean")
+        if st.button("Check and keep", disabled=settings().demo or not (name and files), key="graph_own_keep"):
+            _keep(name, {file.name: file.getvalue() for file in files}, clean=clean)
+
+
+def _keep(name: str, files: dict[str, bytes], *, clean: bool) -> None:
+    try:
+        graph = _checked(name, files, clean=clean)
+        keep_own_graph(graph, settings().data_folder)
+    except GraphError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    st.success(
+        f"{name} is kept: {graph.num_nodes:,} nodes. Choose Graph = own and Your graph = {name} in the settings."
+    )
+
+
+def _checked(name: str, files: dict[str, bytes], *, clean: bool) -> Graph:
+    """Read under fixed names: what the browser calls a file never becomes a path."""
+    with tempfile.TemporaryDirectory() as folder:
+        npz = [content for key, content in files.items() if key.endswith(".npz")]
+        if len(npz) == 1 and len(files) == 1:
+            path = Path(folder) / "graph.npz"
+            path.write_bytes(npz[0])
+            return graph_from_npz(name, path, clean=clean)
+        tables = {_table_kind(content): content for content in files.values()}
+        if set(tables) != {"edges", "nodes"} or len(files) != 2:
+            raise GraphError("Give one .npz file, or two .csv files: one with source and target, one with label.")
+        for kind, content in tables.items():
+            (Path(folder) / f"{kind}.csv").write_bytes(content)
+        return graph_from_csv(name, Path(folder) / "edges.csv", Path(folder) / "nodes.csv", clean=clean)
+
+
+def _table_kind(content: bytes) -> str:
+    header = content.split(b"\n", 1)[0].decode("utf-8", "replace").lower()
+    return "edges" if "source" in header and "target" in header else "nodes" if "label" in header else "unknown"
