@@ -1,11 +1,11 @@
-"""GRACE's loss against its formula written out with all N x N similarities."""
+"""GRACE's loss against its formula written out with all N x N similarities; BGRL's cosine against PyTorch's."""
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from werank_core.objectives import grace
+from werank_core.objectives import grace, mean_cosine
 
 
 def written_out(u: Tensor, v: Tensor, temperature: float) -> Tensor:
@@ -50,3 +50,13 @@ def test_symmetric_in_its_views_and_blind_to_length() -> None:
     one, two = pair(6, 4)
     assert torch.allclose(grace(one, two, 0.5), grace(two, one, 0.5))
     assert torch.allclose(grace(one, two, 0.5), grace(3 * one, 0.1 * two, 0.5))
+
+
+def test_mean_cosine_is_pytorchs_with_its_gradient_and_maps_over_runs() -> None:
+    one, two = pair(3, 6, 4)
+    expected = F.cosine_similarity(one, two.detach(), dim=-1).mean(-1)
+    assert torch.allclose(mean_cosine(one, two), expected)
+    mapped = torch.vmap(mean_cosine)(one, two)
+    gradients = [torch.autograd.grad(value.sum(), one, retain_graph=True)[0] for value in (mapped, expected)]
+    assert torch.allclose(*gradients)
+    assert mean_cosine(torch.zeros(2, 3), torch.ones(2, 3)).item() == 0

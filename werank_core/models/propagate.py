@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from werank_core.models.functions import with_kept_signature
+
+from werank_core.models.functions import with_kept_signature
+
 # The first sparse CSR tensor of a process announces that they are in beta.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
@@ -69,6 +73,8 @@ def _multiplied(indptr: Tensor, indices: Tensor, values: Tensor, num_columns: in
     return torch.sparse.mm(matrix, dense)  # type: ignore[no-any-return]
 
 
+@with_kept_signature
+@with_kept_signature
 class _SparseProduct(torch.autograd.Function):
     """S B for a fixed pattern; the gradient of B is Sᵀ times the incoming one, and the values have none."""
 
@@ -93,6 +99,8 @@ class _SparseProduct(torch.autograd.Function):
         return _slice_by_slice(_SparseProduct, info, in_dims, pattern, values, dense), 0
 
 
+@with_kept_signature
+@with_kept_signature
 class _TransposedProduct(torch.autograd.Function):
     """Sᵀ B: the backward half, a function of its own so that it too has a rule for vmap and for a second derivative."""
 
