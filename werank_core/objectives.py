@@ -190,47 +190,6 @@ def mean_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return mean
 
 
-class _MeanCosine(torch.autograd.Function):
-    """Mean over rows of cos(q, y), with the gradient of q in two passes over the embeddings instead of ten."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        squared = prediction.square().sum(-1, keepdim=True).clamp_min(1e-16)
-        scale = (squared * target.square().sum(-1, keepdim=True).clamp_min(1e-16)).rsqrt()
-        cosine = (prediction * target).sum(-1, keepdim=True) * scale
-        return cosine.mean((-2, -1)), scale, cosine / squared
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs, *output[1:])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        prediction, target, scale, radial = ctx.saved_tensors
-        share = (gradients[0] / prediction.shape[-2])[..., None, None]
-        return torch.addcmul(target * (share * scale), prediction, -share * radial), None
-
-
-def mean_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """(1/N) Σ_i cos(q_i, y_i), differentiable in the prediction alone: what BGRL maximises.
-
-    Args:
-        prediction: predictor output of the online network `(..., N, D)`.
-        target: representations of the target network `(..., N, D)`, never differentiated.
-
-    Returns:
-        `(...)` in [-1, 1]; rows of zeros count as 0.
-
-    Source: Thakoor et al. 2022, eq. 1 (there once a direction).
-    """
-    mean: Tensor = _MeanCosine.apply(prediction, target.detach())[0]  # type: ignore[no-untyped-call]
-    return mean
-
-
 def vicreg(
     view_1: Tensor,
     view_2: Tensor,

@@ -12,14 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from werank_core.models.functions import with_kept_signature
-from werank_core.models.functions import with_kept_signature
 from werank_core.models.graph_view import GraphView
 from werank_core.models.precision import product
 
 Norm = Literal["batch", "layer", "none"]
 
 
-@with_kept_signature
 @with_kept_signature
 class _PReLU(torch.autograd.Function):
     """max(x, 0) + a·min(x, 0) by the leaky-ReLU kernels: ATen's PReLU backward alone is a fifth of a step."""

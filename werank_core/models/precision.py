@@ -10,8 +10,6 @@ from torch import Tensor
 
 from werank_core.models.functions import with_kept_signature
 
-from werank_core.models.functions import with_kept_signature
-
 
 @contextmanager
 def fast_float32() -> Iterator[None]:
@@ -44,7 +42,6 @@ def medium_is_float32() -> bool:
         torch.set_float32_matmul_precision(before)
 
 
-@with_kept_signature
 @with_kept_signature
 class _BFloat16Product(torch.autograd.Function):
     """x Wᵀ with operands rounded to bfloat16 and sums in float32; master weights and gradients stay float32."""

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from werank_core.models.functions import with_kept_signature
 
-from werank_core.models.functions import with_kept_signature
-
 # The first sparse CSR tensor of a process announces that they are in beta.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
@@ -74,7 +72,6 @@ def _multiplied(indptr: Tensor, indices: Tensor, values: Tensor, num_columns: in
 
 
 @with_kept_signature
-@with_kept_signature
 class _SparseProduct(torch.autograd.Function):
     """S B for a fixed pattern; the gradient of B is Sᵀ times the incoming one, and the values have none."""
 
@@ -99,7 +96,6 @@ class _SparseProduct(torch.autograd.Function):
         return _slice_by_slice(_SparseProduct, info, in_dims, pattern, values, dense), 0
 
 
-@with_kept_signature
 @with_kept_signature
 class _TransposedProduct(torch.autograd.Function):
     """Sᵀ B: the backward half, a function of its own so that it too has a rule for vmap and for a second derivative."""
