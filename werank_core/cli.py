@@ -26,7 +26,7 @@ from werank_core.vocabulary import METRICS
 State = Literal["queued", "running", "finished", "failed", "diverged", "cancelled"]
 Ids = tyro.conf.Positional[tuple[str, ...]]
 
-_TABLE = ("run_id", "state", "experiment", "strength", "second_value", "seed", "step", "device", "seconds", "differs")
+_TABLE = ("run_id", "experiment", "state", "strength", "second_value", "seed", "step", "seconds", "differs", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,18 +115,21 @@ def list_runs(
         print("No runs.")
         return 0
     headline = [name for name in frame.columns if name in METRICS]
-    shown = frame[[*_TABLE, *headline]].dropna(axis="columns", how="all")
-    table = Table(*(name.replace("_", " ") for name in shown.columns), box=None, header_style="bold")
+    shown = frame[[*_TABLE[:-2], *headline, *_TABLE[-2:]]].replace("", None).dropna(axis="columns", how="all")
+    table = Table(box=None, header_style="bold")
+    for name in shown.columns:
+        table.add_column(name.replace("_", " "), no_wrap=True, min_width=16 if name == "run_id" else None)
     for row in shown.itertuples(index=False):
         table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
+    # Into a file or pipe nothing is cut off.
+    Console(width=None if sys.stdout.isatty() else 300).print(table)
     return 0
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.3g}"
-    return str(value)
+    if value is None or value != value:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def cancel(ids: Ids) -> int:

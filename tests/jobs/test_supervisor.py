@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from werank_core.experiments import code_version
 from werank_core.jobs import supervisor
 from werank_core.jobs.places import Places
 from werank_core.jobs.supervisor import Ending, Supervisor, ensure_supervisor, environment, serve
@@ -70,8 +71,9 @@ def executor() -> Pretending:
 
 
 @pytest.fixture
-def watching(store: Store, settings: Settings, executor: Pretending) -> Supervisor:
-    """A supervisor over the pretending executor."""
+def watching(store: Store, settings: Settings, executor: Pretending, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """A supervisor over the pretending executor; the code on disk is the code that runs, whoever edits it now."""
+    monkeypatch.setattr(supervisor, "code_on_disk", code_version)
     return Supervisor(store, executor, settings, say=lambda _: None)
 
 
