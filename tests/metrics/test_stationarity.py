@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from torch.nn import functional
 
+from werank_core.metrics.collapse import relative_tcv, total_cluster_variation
 from werank_core.metrics.stationarity import (
     batch_gradient,
     eigenvalue_cosine,
@@ -33,7 +34,7 @@ LABELS = torch.arange(SAMPLES) % CLASSES
 def assert_certified(certificate, weight):
     """distance ≤ first bound ≤ TCV bound, up to the round-off of the largest number involved."""
     slack = 1e-9 * (1 + torch.linalg.matrix_norm(weight.double()))
-    assert torch.isfinite(torch.stack(certificate)).all()
+    assert torch.isfinite(torch.stack(certificate[:-1])).all()  # relative TCV is 0/0 where nothing varies
     assert (certificate.distance <= certificate.first_bound * (1 + 1e-9) + slack).all()
     assert (certificate.first_bound <= certificate.tcv_bound * (1 + 1e-9) + slack).all()
 
@@ -220,6 +221,23 @@ def test_the_fields_are_their_formulas():
     assert certificate.eigenvalue_ratio.item() == pytest.approx(eigenvalue_ratio(weight, gradient).item())
     given_values = rank_certificate(weight, inputs, deltas, labels, 2, 0.3, singular_values=torch.tensor(values))
     assert given_values.distance.item() == pytest.approx(certificate.distance.item())
+
+
+def test_cluster_variation_is_that_of_the_collapse_metrics():
+    weight, inputs, deltas, labels = random_layer(14, samples=20, classes=3)
+    certificate = rank_certificate(weight, inputs, deltas, labels, 3, 0.1)
+    assert certificate.total_cluster_variation.item() == pytest.approx(
+        total_cluster_variation(inputs, labels, 3).item()
+    )
+    assert certificate.relative_tcv.item() == pytest.approx(relative_tcv(inputs, labels, 3).item())
+
+
+def test_float32_rows_give_a_certificate_that_still_holds_and_nearly_the_same_numbers():
+    weight, inputs, deltas, labels = random_layer(15, samples=200, classes=3)
+    exact = rank_certificate(weight, inputs, deltas, labels, 3, 1e-3)
+    rounded = rank_certificate(weight.float(), inputs.float(), deltas.float(), labels, 3, 1e-3)
+    assert_certified(rounded, weight.float())
+    assert torch.stack(rounded).tolist() == pytest.approx(torch.stack(exact).tolist(), rel=1e-4)
 
 
 def test_stacked_runs_equal_single_runs_and_share_inputs():

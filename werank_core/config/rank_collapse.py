@@ -69,14 +69,20 @@ class RankCollapseConfig(ExperimentConfig):
         when={"clusters": ("kmeans",)},
     )  # fmt: skip
 
-    model: Literal["mlp", "cnn", "resnet"] = setting("mlp", "Fully connected, convolutional or residual.", group="encoder")
+    model: Literal["mlp", "cnn", "resnet"] = setting(
+        "mlp", "Fully connected, convolutional or residual.", group="encoder"
+    )
     activation: Literal["linear", "relu", "tanh", "gelu"] = setting(
         "relu", "Non-linearity; linear makes a deep linear network.", group="encoder"
     )
     depth: int = setting(4, "Weight layers, the classifier included.", group="encoder", unit="layers", ge=1, le=32)
-    width: int = setting(64, "Units (or channels) of a hidden layer.", group="encoder", unit="units", ge=1, le=2048, log=True)
+    width: int = setting(
+        64, "Units (or channels) of a hidden layer.", group="encoder", unit="units", ge=1, le=2048, log=True
+    )
     bias: bool = setting(True, "Whether layers have a bias (never penalised).", group="encoder")
-    batch_norm: bool = setting(False, "Normalise every hidden layer over the batch.", group="encoder", title="BatchNorm")
+    batch_norm: bool = setting(
+        False, "Normalise every hidden layer over the batch.", group="encoder", title="BatchNorm"
+    )
     init: Literal["default", "he", "orthogonal"] = setting(
         "he", "PyTorch's uniform default, He normal, or orthogonal.", group="encoder", title="Initialisation"
     )
@@ -94,15 +100,27 @@ class RankCollapseConfig(ExperimentConfig):
     )  # fmt: skip
 
     optimizer: Literal["sgd", "adam", "adamw"] = setting(
-        "sgd", "λ is part of the loss for SGD and Adam; AdamW decays apart, so the certificate does not hold.", group="training"
+        "sgd",
+        "λ is part of the loss for SGD and Adam; AdamW decays apart, so the certificate does not hold.",
+        group="training",
     )
     learning_rate: float = setting(0.05, "Learning rate.", group="training", gt=0, le=10, log=True)
     momentum: float = setting(0.9, "Momentum of SGD.", group="training", ge=0, lt=1, when={"optimizer": ("sgd",)})
     schedule: Literal["cosine", "constant"] = setting(
         "cosine", "Learning rate falls to 0 by half a cosine, or stays.", group="training", title="Rate schedule"
     )
-    batch_size: int = setting(0, "Samples in a batch; 0 is the full batch.", group="training", unit="samples", ge=0, le=50_000)
-    steps: int = setting(4_000, "Training steps (at most, when stopping early).", group="training", unit="steps", ge=1, le=1_000_000, log=True)
+    batch_size: int = setting(
+        0, "Samples in a batch; 0 is the full batch.", group="training", unit="samples", ge=0, le=50_000
+    )
+    steps: int = setting(
+        4_000,
+        "Training steps (at most, when stopping early).",
+        group="training",
+        unit="steps",
+        ge=1,
+        le=1_000_000,
+        log=True,
+    )
     stop_cosine: float = setting(
         0.0, "Train until stationary: stop once λW and -∇L agree to this cosine in every layer; 0 is off.",
         group="training", title="Stop at cosine", ge=0, lt=1,
@@ -150,7 +168,9 @@ class RankCollapseConfig(ExperimentConfig):
         if self.model == "cnn" and self.depth < 2:
             raise ValueError(f"depth = {self.depth} must be at least 2 for a cnn: one convolution and the classifier.")
         if self.model == "resnet" and (self.depth < 4 or self.depth % 2):
-            raise ValueError(f"depth = {self.depth} must be even and at least 4 for a resnet: stem, blocks of 2, classifier.")
+            raise ValueError(
+                f"depth = {self.depth} must be even and at least 4 for a resnet: stem, blocks of 2, classifier."
+            )
         if self.stop_cosine and not self.coupled:
             raise ValueError("stop_cosine needs λ in the loss: choose sgd or adam, or 0 to train all steps.")
         return self._whitening_is_possible()
@@ -159,7 +179,9 @@ class RankCollapseConfig(ExperimentConfig):
         if self.dataset != "mixture" or not self.whitened:
             return self
         if self.num_samples < self.dimension:
-            raise ValueError(f"num_samples = {self.num_samples} must be at least dimension = {self.dimension} for whitening.")
+            raise ValueError(
+                f"num_samples = {self.num_samples} must be at least dimension = {self.dimension} for whitening."
+            )
         if self.cluster_noise == 0 and self.num_classes < self.dimension:
             raise ValueError("whitened needs cluster_noise above 0: clusters without noise do not span the input.")
         return self

@@ -8,8 +8,8 @@ by N.
 What the arguments may be:
 - Leading axes are stacked runs (or layers of one shape) and broadcast: inputs (N, d_in) shared by all runs
   fit
-  deltas (R, N, d_out). No operation crosses them; a run with NaN gives NaN for itself only. All is computed
-  and returned in float64.
+  deltas (R, N, d_out). No operation crosses them; a run with NaN gives NaN for itself only. All is returned in
+  float64 and computed in it, except that `rank_certificate` sums over the N rows in the dtype they come in.
 - Weight sharing (convolution): pass every (sample, position) pair as a row, (..., N·P, d_in), labels
   repeated P
   times, W as (c_out, c_in·k·k), and `num_samples` = N. The gradient is (1/N) Σ_i Σ_p d_ip z_ipᵀ; the class
@@ -69,6 +69,8 @@ class RankCertificate(NamedTuple):
     within_gradient_norm: Tensor
     eigenvalue_cosine: Tensor
     eigenvalue_ratio: Tensor
+    total_cluster_variation: Tensor
+    relative_tcv: Tensor
 
 
 def stationarity_residual(weight: Tensor, gradient: Tensor, weight_decay: Tensor | float) -> Tensor:
@@ -148,9 +150,9 @@ def within_cluster_gradient(
     Source: Zangrando et al. (arXiv 2402.03991) centre by class; the explicit matrix is ours.
     """
     count = sample_count(deltas, inputs, num_samples)
-    members = _membership(labels, inputs, num_classes)
+    members = _membership(labels, inputs, num_classes).double()
     samples = inputs.double()
-    return deltas.double().mT @ _scatter(samples, members, _class_means(samples, members)) / count
+    return deltas.double().mT @ (samples - members @ _class_means(samples, members)) / count
 
 
 def rank_certificate(
@@ -190,19 +192,17 @@ def rank_certificate(
         singular_values: s of W in descending order, shape (..., min(d_out, d_in)), where the caller has them
             already in float64; None: computed here.
     Returns:
-        `RankCertificate`, every field of shape (...), float64. distance, bounds and norms ≥ 0.
+        `RankCertificate`, every field of shape (...), float64. distance, bounds, norms and TCV ≥ 0; the relative TCV of
+        the input in [0, 1], NaN where nothing varies.
     Raises:
         ValueError: shapes that do not fit, or labels outside 0..K−1.
     Source: ours, after Zangrando et al. (arXiv 2402.03991).
     """
     count = sample_count(deltas, inputs, num_samples)
-    matrix, samples, errors = weight.double(), inputs.double(), deltas.double()
-    members = _membership(labels, inputs, num_classes)
-    means = _class_means(samples, members)
-    scatter = _scatter(samples, members, means)
-    within = errors.mT @ scatter / count
-    # dᵀz = dᵀ(z − m) + dᵀm: the second term costs K columns instead of another product over all samples
-    gradient = within + (members.mT @ errors).mT @ means / count
+    matrix = weight.double()
+    sums = _row_sums(inputs, deltas, labels, num_classes)
+    within = sums.products / count
+    gradient = within + sums.class_deltas.mT @ sums.means / count
     residual = residual_norm(matrix, gradient, weight_decay)
     decay = _strength(weight_decay, weight)
     decay = torch.where(decay > 0, decay, torch.nan)
@@ -210,13 +210,51 @@ def rank_certificate(
     certificate = RankCertificate(
         distance=_distance_to_rank(matrix, num_classes, singular_values).expand_as(residual),
         first_bound=(within_norm + residual) / decay,
-        tcv_bound=(frobenius_norm(errors) * frobenius_norm(scatter) / count + residual) / decay,
+        tcv_bound=(sums.delta_norm * sums.scatter_norm / count + residual) / decay,
         residual_norm=residual,
         within_gradient_norm=within_norm.expand_as(residual),
         eigenvalue_cosine=eigenvalue_cosine(matrix, gradient),
         eigenvalue_ratio=eigenvalue_ratio(matrix, gradient),
+        total_cluster_variation=(sums.scatter_norm.square() / count).expand_as(residual),
+        relative_tcv=sums.relative_scatter.expand_as(residual),
     )
     return RankCertificate(*(torch.where(field.isfinite(), field, torch.nan) for field in certificate))
+
+
+class _RowSums(NamedTuple):
+    """Everything of a layer that sums over rows, in float64."""
+
+    products: Tensor  # Σ d_i (z_i − m_{c(i)})ᵀ (..., d_out, d_in)
+    class_deltas: Tensor  # Σ_{i in k} d_i (..., K, d_out)
+    means: Tensor  # m_k (..., K, d_in)
+    sizes: Tensor  # n_k (..., K)
+    scatter_norm: Tensor  # (Σ ‖z_i − m_{c(i)}‖²)^½ (...)
+    delta_norm: Tensor  # (Σ ‖d_i‖²)^½ (...)
+
+    @property
+    def relative_scatter(self) -> Tensor:
+        """Σ ‖z_i − m_{c(i)}‖² / Σ ‖z_i − m‖², the denominator from the class means; NaN for 0/0."""
+        within, share = self.scatter_norm.square(), self.sizes / self.sizes.sum(-1, keepdim=True)
+        centred = self.means - (share[..., None] * self.means).sum(-2, keepdim=True)
+        return within / (within + (self.sizes * centred.square().sum(-1)).sum(-1))
+
+
+def _row_sums(inputs: Tensor, deltas: Tensor, labels: Tensor, num_classes: int) -> _RowSums:
+    """One pass over the N rows, in their own dtype: float64 copies of them would cost more than all the arithmetic.
+
+    Whatever m_k and the class sums of d are rounded to, the certificate compares the SAME numbers on both sides:
+    Σ d_i z_iᵀ is put together as products + class_deltasᵀ means, so that what is left of it after the products has rank
+    K exactly, and the first inequality holds to float64 round-off even for float32 rows.
+    """
+    dtype = torch.promote_types(inputs.dtype, deltas.dtype)
+    samples, errors = inputs.to(dtype), deltas.to(dtype)
+    members = _membership(labels, inputs, num_classes).to(dtype)
+    sizes = members.sum(dim=-2)
+    means = members.mT @ samples / sizes.clamp(min=1)[..., None]
+    scatter = samples - members @ means
+    norms = [torch.linalg.vector_norm(rows.flatten(-2), dim=-1).double() for rows in (scatter, errors)]
+    products, class_deltas = errors.mT @ scatter, members.mT @ errors
+    return _RowSums(products.double(), class_deltas.double(), means.double(), sizes.double(), norms[0], norms[1])
 
 
 def _distance_to_rank(matrix: Tensor, rank: int, singular_values: Tensor | None) -> Tensor:
@@ -227,22 +265,17 @@ def _distance_to_rank(matrix: Tensor, rank: int, singular_values: Tensor | None)
 
 
 def _membership(labels: Tensor, inputs: Tensor, num_classes: int) -> Tensor:
-    """One-hot labels, shape (..., N, K), float64."""
+    """One-hot labels, shape (..., N, K), bool."""
     if labels.ndim < 1 or labels.shape[-1] != inputs.shape[-2]:
         raise ValueError(f"labels {tuple(labels.shape)} must have one entry per row of inputs {tuple(inputs.shape)}")
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}")
-    return (labels[..., None] == torch.arange(num_classes, device=labels.device)).to(inputs.device, torch.float64)
+    return (labels[..., None] == torch.arange(num_classes, device=labels.device)).to(inputs.device)
 
 
 def _class_means(samples: Tensor, members: Tensor) -> Tensor:
     """Shape (..., K, d_in); zeros for a class without samples, which no row refers to."""
     return members.mT @ samples / members.sum(dim=-2).clamp(min=1)[..., None]
-
-
-def _scatter(samples: Tensor, members: Tensor, means: Tensor) -> Tensor:
-    """z_i − m_{c(i)}, shape (..., N, d_in); in place: a fresh buffer costs as much as the arithmetic."""
-    return (members @ means).neg_().add_(samples)
 
 
 def _strength(weight_decay: Tensor | float, weight: Tensor) -> Tensor:

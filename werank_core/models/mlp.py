@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 Activation = Literal["linear", "relu", "tanh", "gelu"]
-Init = Literal["default", "orthogonal", "decaying"]
+Init = Literal["default", "he", "orthogonal", "decaying"]
 
 ACTIVATIONS = {"linear": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 DECAY = 0.35
@@ -21,42 +22,49 @@ class MLP(nn.Module):
         sizes: widths from input to output; `len(sizes) - 1` weight layers. One size alone is the identity.
         activation: σ; "linear" makes a deep linear network.
         bias: whether b_l exists.
+        batch_norm: whether every layer but the last is normalised before σ.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: Activation = "relu", *, bias: bool = True) -> None:
+    def __init__(
+        self, sizes: Sequence[int], activation: Activation = "relu", *, bias: bool = True, batch_norm: bool = False
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Linear(d_in, d_out, bias=bias) for d_in, d_out in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(d_in, d_out, bias=bias) for d_in, d_out in pairwise(sizes))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) if batch_norm else nn.Identity() for width in sizes[1:-1])
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
         """`(..., B, d_in)` -> `(..., B, d_out)`."""
         for index, layer in enumerate(self.layers):
-            x = layer(x) if index == 0 else layer(self.activation(x))
+            x = layer(x) if index == 0 else layer(self.activation(self.norms[index - 1](x)))
         return x
 
 
 def initialize(module: nn.Module, generator: torch.Generator, init: Init = "default") -> None:
-    """Draw every linear layer of a module, in order, from the generator; biases start uniform ("default") or at 0.
+    """Draw every linear and convolution layer of a module, in order, from the generator.
 
-    default: PyTorch's own, U(-1/√d_in, 1/√d_in). orthogonal: (semi-)orthogonal. decaying: U diag(exp(-0.35 i)) Vᵀ with
-    random orthogonal U, V, the over-parametrised case of Jing et al. 2022 (rate is ours).
+    default: PyTorch's own, U(-1/√d_in, 1/√d_in), biases too. The others start biases at 0. he: N(0, 2/d_in) (He et al.
+    2015). orthogonal: (semi-)orthogonal. decaying: U diag(exp(-0.35 i)) Vᵀ with random orthogonal U, V, the
+    over-parametrised case of Jing et al. 2022 (rate is ours). A convolution counts as its (c_out, c_in·k·k) matrix.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            _initialize_linear(layer, generator, init)
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            _initialize_layer(layer, generator, init)
 
 
 @torch.no_grad()
-def _initialize_linear(layer: nn.Linear, generator: torch.Generator, init: Init) -> None:
-    bound = 1 / math.sqrt(layer.in_features)
+def _initialize_layer(layer: nn.Linear | nn.Conv2d, generator: torch.Generator, init: Init) -> None:
+    matrix = layer.weight.flatten(1)
+    d_out, d_in = matrix.shape
+    bound = 1 / math.sqrt(d_in)
     if init == "default":
-        layer.weight.uniform_(-bound, bound, generator=generator)
+        matrix.uniform_(-bound, bound, generator=generator)
+    elif init == "he":
+        matrix.normal_(0, math.sqrt(2) * bound, generator=generator)
     elif init == "orthogonal":
-        nn.init.orthogonal_(layer.weight, generator=generator)
+        nn.init.orthogonal_(matrix, generator=generator)
     else:
-        layer.weight.copy_(_decaying_matrix(layer.out_features, layer.in_features, generator))
+        matrix.copy_(_decaying_matrix(d_out, d_in, generator))
     if layer.bias is not None:
         layer.bias.uniform_(-bound, bound, generator=generator) if init == "default" else layer.bias.zero_()
 

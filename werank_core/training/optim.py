@@ -27,6 +27,11 @@ class StackedOptimizer(ABC):
         for name, parameter in self.parameters.items():
             self._update(name, parameter, gradients[name], self._rates[name] * factor)
 
+    def stop(self, runs: Tensor) -> None:
+        """Parameters of the runs marked in `runs` `(R,)` no longer move."""
+        for name, rate in self._rates.items():
+            self._rates[name] = torch.where(runs.reshape(rate.shape), 0.0, rate)
+
     @abstractmethod
     def _update(self, name: str, parameter: Tensor, gradient: Tensor, rate: Tensor) -> None: ...
 

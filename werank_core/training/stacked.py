@@ -42,10 +42,58 @@ class StackedModel:
         """The module's output for ONE run's parameters (inside `map_runs`)."""
         return functional_call(self.skeleton, dict(state), inputs)
 
+    @property
+    def weight_layers(self) -> list[nn.Linear | nn.Conv2d]:
+        """The skeleton's layers that have a weight matrix, in the order of `weights`."""
+        return [layer for layer in self.skeleton.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+
+    def traced(self, state: Mapping[str, Tensor], probes: Sequence[Tensor], *inputs: Any) -> tuple[Any, list[Tensor]]:
+        """As `call`, with `probes` added to the layers' pre-activations; also every layer's input.
+
+        At probes of 0 the output is unchanged, and its gradient with respect to a probe is the one with respect to that
+        pre-activation: inside `map_runs` an intermediate tensor itself cannot be differentiated by.
+        """
+        layer_inputs: dict[int, Tensor] = {}
+
+        def keep(index: int, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            layer_inputs[index] = arguments[0]
+            return output + probes[index]
+
+        handles = [
+            layer.register_forward_hook(lambda _, arguments, output, index=index: keep(index, arguments, output))
+            for index, layer in enumerate(self.weight_layers)
+        ]
+        try:
+            output = self.call(state, *inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return output, [layer_inputs[index] for index in range(len(handles))]
+
+    def preactivation_shapes(self, rows: Tensor) -> list[torch.Size]:
+        """Shape of every weight layer's output for ONE of the given rows `(B, d)`; leaves no trace in the buffers."""
+        shapes: dict[int, torch.Size] = {}
+        state = {name: t[0].detach().clone() for name, t in (self.parameters | self.buffers).items()}
+        layers = self.weight_layers
+        handles = [
+            layer.register_forward_hook(lambda _, __, output, index=index: shapes.update({index: output.shape[1:]}))
+            for index, layer in enumerate(layers)
+        ]
+        with torch.no_grad():
+            self.call(state, rows)
+        for handle in handles:
+            handle.remove()
+        return [shapes[index] for index in range(len(layers))]
+
 
 def map_runs(function: Callable[..., Any], *arguments: Any, in_dims: Any = 0) -> Any:
     """The function of one run, applied to all runs: every tensor of `arguments` carries the run axis first."""
     return vmap(function, in_dims=in_dims, randomness="error")(*arguments)
+
+
+def leaves(parameters: State, runs: Tensor) -> State:
+    """The parameters of some runs, as leaves that require gradients."""
+    return {name: p.detach()[runs].requires_grad_() for name, p in parameters.items()}
 
 
 def run_gradients(losses: Tensor, parameters: State) -> State:
@@ -60,7 +108,7 @@ def run_gradients(losses: Tensor, parameters: State) -> State:
     }
 
 
-def per_run(values: Sequence[float], like: Tensor) -> Tensor:
+def per_run(values: Sequence[float] | Tensor, like: Tensor) -> Tensor:
     """One number a run, `(R, 1, ...)`, shaped to multiply `like` `(R, ...)`."""
     column = torch.as_tensor(values, dtype=like.dtype, device=like.device)
     return column.reshape(-1, *(1,) * (like.ndim - 1))

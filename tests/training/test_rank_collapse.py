@@ -1,0 +1,334 @@
+"""Stacked classifiers with weight decay: the certificate, the closed form, the published numbers, exact batching."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from werank_core.config import RANK_COLLAPSE_PRESETS, RankCollapseConfig
+from werank_core.sweeps import RunBatch, SweepSpec, batches
+from werank_core.training import loop
+from werank_core.training.collapse_network import BatchOrder
+from werank_core.training.rank_collapse import RankCollapse, train
+from werank_core.training.recorder import MemorySink, Recorder, Workplace
+
+SMALL = RankCollapseConfig(
+    num_classes=3, dimension=6, num_samples=30, width=8, depth=3, steps=12, records=3, cluster_noise=0.5
+)
+DIGITS = SMALL.replaced(dataset="digits", image_samples=200, batch_size=50, learning_rate=0.01)
+
+
+def make_batch(
+    config: RankCollapseConfig = SMALL, strengths: tuple[float, ...] = (1e-3, 1e-1), seeds: int = 2, **more: Any
+) -> RunBatch:
+    spec = SweepSpec(experiment="rank_collapse", config=config, strengths=strengths, seeds=seeds, **more)
+    (batch,) = batches(spec.runs(), spec.num_runs)
+    return batch
+
+
+def trained(
+    batch: RunBatch,
+    place: Workplace | None = None,
+    stop_at: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> MemorySink:
+    sink, place = MemorySink(stop_at=stop_at), place or Workplace()
+    task = RankCollapse(batch, dtype=dtype, folder=place.data_folder)
+    assert loop.train(task, batch, Recorder(sink), place) == (stop_at is None)
+    return sink
+
+
+def steps(task: RankCollapse, count: int) -> RankCollapse:
+    for step in range(count):
+        task.advance(step)
+    return task
+
+
+# -- the certificate ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", range(1, 7))
+def test_the_certificate_is_violated_nowhere(depth: int) -> None:
+    """λ 1e-5..1e-1, noise 0..2, depths 1..6, three activations, two losses, at every recorded step."""
+    checked = 0
+    for activation in ("relu", "tanh", "gelu") if depth > 1 else ("relu",):
+        for loss in ("cross_entropy", "squared"):
+            config = SMALL.replaced(depth=depth, activation=activation, loss=loss, steps=60, records=4)
+            noises = {"second_axis": "cluster_noise", "second_values": (0.0, 0.3, 2.0)}
+            batch = make_batch(config, (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), seeds=1, **noises)
+            decayed = np.array(batch.column("strength")) > 0
+            for record in trained(batch).values:
+                distance, first, second = (
+                    record[name][decayed] for name in ("distance_to_rank", "certificate_bound", "tcv_bound")
+                )
+                assert np.isfinite([distance, first, second]).all()
+                assert (distance <= first * (1 + 1e-6) + 1e-6).all()
+                assert (first <= second * (1 + 1e-6) + 1e-6).all()
+                assert np.isnan(record["certificate_bound"][~decayed]).all(), "undefined at λ = 0, not infinite"
+                checked += distance.size
+    assert checked >= 2 * 15 * 5 * depth
+
+
+def test_no_cluster_noise_leaves_rank_k_in_the_first_layer() -> None:
+    config = SMALL.replaced(cluster_noise=0, steps=600, learning_rate=0.2, dimension=12, width=12, schedule="constant")
+    sink = trained(make_batch(config, (0.05,), seeds=1))
+    assert sink.last("eigenvalue_cosine")[1].min() > 0.999
+    assert sink.last("layer_absolute_tcv")[1, 0] < 1e-10
+    assert sink.values[0]["distance_to_rank"][1, 0] > 1
+    assert sink.last("distance_to_rank")[1, 0] < 1e-3
+
+
+def test_decoupled_decay_records_no_certificate_and_an_odd_layer_no_distance() -> None:
+    decoupled = trained(make_batch(SMALL.replaced(optimizer="adamw", width=3))).values[-1]
+    assert not {"certificate_bound", "tcv_bound", "residual_norm", "eigenvalue_cosine"} & decoupled.keys()
+    assert (decoupled["distance_to_rank"] == 0).all(), "a layer no wider than K"
+    assert "certificate_bound" in trained(make_batch(SMALL.replaced(optimizer="adam"))).values[-1]
+
+
+def test_kmeans_clusters_with_a_given_k_carry_the_certificate_too() -> None:
+    config = SMALL.replaced(clusters="kmeans", num_clusters=2, steps=60)
+    record = trained(make_batch(config)).values[-1]
+    assert (record["distance_to_rank"] <= record["certificate_bound"] * (1 + 1e-6))[[1, 2]].all()
+    weight = trained(make_batch(config)).arrays[60]["weight_spectrum", 1]
+    np.testing.assert_allclose(record["distance_to_rank"][:, 0], np.sqrt((weight[:, 2:] ** 2).sum(1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation": "tanh"},
+        {"batch_norm": True},
+        {"model": "cnn", "dataset": "digits"},
+        {"model": "cnn", "dataset": "digits", "batch_norm": True},
+        {"model": "resnet", "dataset": "digits", "depth": 4, "batch_norm": True},
+    ],
+)
+def test_the_recorded_residual_is_that_of_autograd(changes: dict[str, Any]) -> None:
+    """λW + ∇L₀ of the evaluated rows, by a plain backward pass through the module of one run."""
+    config = SMALL.replaced(width=6, image_samples=100, learning_rate=0.01, **changes)
+    batch = make_batch(config, (0.01,), seeds=1)
+    task = steps(RankCollapse(batch, dtype=torch.float64), 3)
+    values, _ = task.measure(3)
+    state = {name: p[1].detach().clone().requires_grad_() for name, p in task.model.parameters.items()}
+    buffers = {name: b[1].clone() for name, b in task.model.buffers.items()}
+    outputs = torch.func.functional_call(task.model.skeleton, state | buffers, task.data.train[0])
+    loss = functional.cross_entropy(outputs, task.data.train_labels[0])
+    weights = [p for name, p in state.items() if name.endswith("weight") and p.ndim >= 2]
+    gradients = torch.autograd.grad(loss, weights)
+    expected = [(0.01 * w + g).norm().item() for w, g in zip(weights, gradients, strict=True)]
+    assert values["residual_norm"][1].tolist() == pytest.approx(expected, rel=1e-6)
+    assert values["objective"][1].item() == pytest.approx(loss.item())
+
+
+# -- closed form and published numbers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_deep_linear_networks_reach_the_closed_form(depth: int) -> None:
+    """Within 1e-3 for 6 values of λ; of several random starts the one with the lowest loss counts."""
+    decays = (1e-3, 3e-3, 1e-2, 3e-2, 0.06, 0.1)
+    config = RANK_COLLAPSE_PRESETS["theory"][1].replaced(
+        depth=depth, num_samples=60, dimension=8, width=8, records=1, steps=1500
+    )
+    seeds = 1 if depth < 3 else 2
+    batch = make_batch(config, decays, seeds=seeds, vary_data=False)
+    sink = trained(batch, dtype=torch.float64)
+    best = sink.last("loss").reshape(seeds, -1).argmin(0)
+    errors = sink.last("closed_form_error").reshape(seeds, -1)[best, np.arange(len(decays) + 1)]
+    assert (errors[1:] < 1e-3).all(), errors
+    spectra = sink.arrays[1500]["product_spectrum", 0]
+    if depth == 2:
+        target = sink.arrays[1500]["target_spectrum", 0]
+        soft = np.maximum(target - np.array(batch.column("strength"))[:, None], 0)
+        np.testing.assert_allclose(spectra, soft, rtol=1e-3, atol=1e-4)
+
+
+def test_rank_falls_with_weight_decay_as_published() -> None:
+    """Effective rank of layer 2, distance to rank K and accuracy against λ; means ~ N(0, I), He initialisation."""
+    config = RankCollapseConfig(num_samples=50, records=1)
+    batch = make_batch(config, (1e-5, 1e-3, 3e-3, 1e-2), seeds=1)
+    sink = trained(batch)
+    rank, distance = sink.last("weight_effective_rank")[1:], sink.last("distance_to_rank")[1:]
+    np.testing.assert_allclose(rank[:, 1], [50.7, 48.8, 22.5, 5.0], rtol=0.15)
+    np.testing.assert_allclose(distance[:3, 1], [9.8, 3.8, 0.50], rtol=0.15)
+    assert distance[3, 1] < 0.01
+    assert (np.diff(rank[1:, 1:3], axis=0) < 0).all(), "hidden layers, λ 1e-3 to 1e-2"
+    assert (sink.last("accuracy") == 1).all()
+
+
+def test_expected_cluster_variation_is_what_is_measured() -> None:
+    config = SMALL.replaced(activation="linear", num_samples=2000, imbalance=0.5, records=1)
+    record = trained(make_batch(config, (0.01,))).values[-1]
+    np.testing.assert_allclose(record["expected_layer_tcv"], record["layer_absolute_tcv"], rtol=0.1)
+    relu = trained(make_batch(SMALL)).values[-1]["expected_layer_tcv"]
+    assert np.isfinite(relu[:, 0]).all()
+    assert np.isnan(relu[:, 1:]).all(), "no closed form behind a ReLU"
+
+
+# -- batching -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL.replaced(werank_strength=0.01, centroid_loss=True),
+        SMALL.replaced(batch_norm=True, bias=False, optimizer="adamw", batch_size=7),
+        DIGITS.replaced(model="cnn", batch_norm=True),
+        DIGITS.replaced(model="resnet", depth=4, optimizer="adam"),
+    ],
+    ids=["werank", "adamw", "cnn", "resnet"],
+)
+def test_a_slice_of_a_batch_equals_the_solo_run(config: RankCollapseConfig) -> None:
+    batch = make_batch(config, (1e-2,))
+    together = steps(RankCollapse(batch, dtype=torch.float64), 5)
+    measured, spectra = together.measure(12)
+    for index, run in enumerate(batch.runs):
+        alone = steps(RankCollapse(RunBatch(batch.experiment, (run,)), dtype=torch.float64), 5)
+        for name, stacked in together.model.parameters.items():
+            torch.testing.assert_close(stacked[index], alone.model.parameters[name][0], rtol=1e-8, atol=1e-9)
+        values, arrays = alone.measure(12)
+        assert values.keys() == measured.keys()
+        for name in ("loss", "tcv_bound", "nc1", "effective_rank", "truncated_accuracy"):
+            if name in values:
+                torch.testing.assert_close(measured[name][index], values[name][0], rtol=1e-6, atol=1e-8, equal_nan=True)
+        for key, array in arrays.items():
+            torch.testing.assert_close(spectra[key][index], array[0], rtol=1e-6, atol=1e-7)
+
+
+def test_runs_of_different_noise_share_a_batch_their_means_and_their_order() -> None:
+    batch = make_batch(SMALL, (0.01,), seeds=1, second_axis="cluster_noise", second_values=(0.0, 1.0))
+    task = RankCollapse(batch)
+    quiet, noisy = (task.data.train[task.data.of_run[run]] for run in (0, 2))
+    assert torch.equal(task.data.train_labels[0], task.data.train_labels[1])
+    assert (noisy - quiet).std().item() == pytest.approx(1, abs=0.15)
+    assert len({tuple(row.tolist()) for row in quiet}) == 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_stacked_training_is_what_plain_pytorch_does(optimizer: str) -> None:
+    config = SMALL.replaced(optimizer=optimizer, batch_size=10, schedule="constant", learning_rate=0.01)
+    task = RankCollapse(make_batch(config, (0.05,), seeds=1), dtype=torch.float64)
+    rows, labels = task.data.train[0], task.data.train_labels[0]
+    model = task.model.skeleton
+    for name, parameter in model.named_parameters():
+        parameter.data = task.model.parameters[name][1].detach().clone()
+    weights = [p for p in model.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if p.ndim != 2]
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": 0.05}, {"params": others}]
+    plain = torch.optim.SGD(groups, 0.01, momentum=0.9) if optimizer == "sgd" else torch.optim.Adam(groups, 0.01)
+    order = BatchOrder(0, len(rows), 10)
+    for step in range(7):
+        chosen = order.rows(step)
+        loss = functional.cross_entropy(model(rows[chosen]), labels[chosen])
+        plain.zero_grad()
+        loss.backward()
+        plain.step()
+    steps(task, 7)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(task.model.parameters[name][1], parameter.data, rtol=1e-7, atol=1e-9)
+
+
+def test_batches_visit_every_row_once_an_epoch() -> None:
+    order = BatchOrder(3, 10, 3)
+    epochs = [torch.cat([order.rows(3 * epoch + i) for i in range(3)]) for epoch in range(2)]
+    assert all(len(set(epoch.tolist())) == 9 for epoch in epochs)
+    assert not torch.equal(*epochs)
+    assert torch.equal(BatchOrder(3, 10, 3).rows(4), order.rows(4)), "a function of the step alone"
+
+
+@pytest.mark.parametrize(
+    "config", [SMALL.replaced(batch_size=7, batch_norm=True, centroid_loss=True), SMALL.replaced(optimizer="adam")]
+)
+def test_a_resumed_job_gives_the_numbers_of_an_uninterrupted_one(tmp_path: Path, config: RankCollapseConfig) -> None:
+    batch = make_batch(config)
+    whole, place = trained(batch), Workplace(checkpoint=tmp_path / "job.safetensors")
+    first, second = trained(batch, place, stop_at=7), trained(batch, place)
+    assert first.steps + second.steps == whole.steps
+    for one, other in zip(first.values + second.values, whole.values, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_a_diverged_run_leaves_its_neighbours_bit_identical() -> None:
+    batch = make_batch(SMALL.replaced(stop_cosine=0.999))
+    clean, broken = RankCollapse(batch), RankCollapse(batch)
+    with torch.no_grad():
+        for parameter in broken.model.parameters.values():
+            parameter[1] = torch.nan
+    others = [0, 2, 3, 4, 5]
+    results = []
+    for task in (clean, broken):
+        task.measure(0)
+        results.append(steps(task, 5).measure(12)[0])
+    assert results[1]["loss"].isnan().tolist() == [False, True, False, False, False, False]
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name][others], value[others], rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+# -- stopping, twins, compression -----------------------------------------------------------------------------------
+
+
+def test_training_until_stationary_stops_run_by_run_and_says_when_it_never_did() -> None:
+    config = SMALL.replaced(steps=3000, records=30, stop_cosine=0.99, schedule="constant", learning_rate=0.1)
+    batch = make_batch(config, (0.05,), seeds=1)
+    sink = trained(RunBatch(batch.experiment, batch.runs[1:]))
+    (reached,) = sink.last("stationary_at")
+    assert 0 < reached == sink.steps[-1] < 3000
+    assert (sink.last("eigenvalue_cosine") > 0.99).all()
+    both = trained(batch)
+    assert both.steps[-1] == 3000, "λ = 0 is never stationary in this sense"
+    assert np.isnan(both.last("stationary_at")[0])
+    assert both.last("stationary_at")[1] == reached
+    np.testing.assert_allclose(both.last("loss")[1], sink.last("loss")[0], rtol=1e-4)
+
+
+def test_the_centroid_twin_is_the_run_itself_without_noise_and_drifts_with_it() -> None:
+    config = SMALL.replaced(centroid_loss=True, imbalance=0.4, steps=100)
+    batch = make_batch(config, (0.01,), seeds=1, second_axis="cluster_noise", second_values=(0.0, 0.3, 2.0))
+    distance = trained(batch).last("centroid_distance").reshape(3, 2)
+    assert (distance[0] < 1e-4).all()
+    assert (np.diff(distance, axis=0) > 1e-3).all()
+
+
+def test_truncation_keeps_everything_at_full_rank_and_less_accuracy_at_less() -> None:
+    sink = trained(make_batch(DIGITS.replaced(steps=300, width=16, learning_rate=0.05), (3e-2,), seeds=1))
+    curve = sink.arrays[300]["truncation_curve", 0]
+    assert (np.diff(curve[:, :, 1], axis=1) <= 0).all(), "a larger tolerance never keeps more"
+    np.testing.assert_allclose(curve[:, 0, 2], sink.last("accuracy"), atol=0.01)
+    assert curve[1, -1, 1] < 0.9
+    assert sink.last("kept_parameters").tolist() == pytest.approx(curve[:, 3, 1].tolist())
+    assert "truncated_accuracy" not in sink.values[0]
+
+
+def test_werank_holds_rank_up_against_weight_decay() -> None:
+    config = SMALL.replaced(steps=300, width=16, werank_strength=0.05)
+    record = trained(make_batch(config, (0.02,), seeds=1)).last("weight_effective_rank")
+    plain = trained(make_batch(config.replaced(werank_strength=0), (0.02,), seeds=1)).last("weight_effective_rank")
+    assert record[1, 1] > 1.5 * plain[1, 1]
+
+
+def test_a_class_with_one_sample_and_a_class_nobody_tests() -> None:
+    config = SMALL.replaced(num_samples=4, num_classes=3, imbalance=0.01)
+    record = trained(make_batch(config)).values[-1]
+    assert np.isfinite(record["loss"]).all()
+    assert np.isfinite(record["tcv_bound"][1:3]).all()
+
+
+def test_every_recorded_metric_is_in_the_vocabulary() -> None:
+    from werank_core.vocabulary import METRICS
+
+    config = SMALL.replaced(centroid_loss=True, stop_cosine=0.99)
+    theory = RANK_COLLAPSE_PRESETS["theory"][1].replaced(steps=2, width=6, dimension=6, num_samples=30)
+    names = {name for c in (config, theory) for name in trained(make_batch(c)).values[-1]}
+    assert {"closed_form_error", "stationary_at", "accuracy", "train/accuracy"} <= names
+    assert {name.rpartition("/")[2] for name in names} <= METRICS.keys()
+
+
+def test_the_trainer_of_the_registry_runs() -> None:
+    sink = MemorySink()
+    assert train(make_batch(), Recorder(sink), Workplace())
+    assert sink.steps == [0, 4, 8, 12]

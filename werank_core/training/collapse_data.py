@@ -1,0 +1,140 @@
+"""The data of a `rank_collapse` batch: one split for every distinct seed and cluster noise, stacked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from werank_core.config import RankCollapseConfig
+from werank_core.datasets.images import LabelledSplit, load_digits, standardized_split
+from werank_core.datasets.openml import CATALOGUE, ImageError, load_images
+from werank_core.datasets.synthetic import make_mixture
+from werank_core.metrics.collapse import class_means, cluster_labels
+from werank_core.metrics.rank import evaluation_rows
+from werank_core.theory.least_squares import whitened_inputs
+
+MOST_TEST_IMAGES = 10_000
+
+
+@dataclass(frozen=True)
+class CollapseData:
+    """S splits of equal shape and which of them each run uses.
+
+    Attributes:
+        train, train_labels: `(S, N, d)`, `(S, N)`; test, test_labels: `(S, M, d)`, `(S, M)`.
+        evaluation: `(E,)` the training rows that metrics see.
+        clusters: `(S, E)` their clusters: class labels or k-means.
+        of_run: `(R,)` index of the run's split.
+    """
+
+    num_classes: int
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    evaluation: Tensor
+    clusters: Tensor
+    of_run: Tensor
+
+    @property
+    def num_rows(self) -> int:
+        """N, training rows."""
+        return self.train.shape[1]
+
+    @cached_property
+    def centroids(self) -> tuple[Tensor, Tensor]:
+        """Class means `(S, K, d)` of the training rows and their weights n_k/N `(S, K)`; an absent class weighs 0."""
+        means = class_means(self.train, self.train_labels, self.num_classes).nan_to_num()
+        members = self.train_labels[..., None] == torch.arange(self.num_classes, device=self.train.device)
+        return means.to(self.train.dtype), members.to(self.train.dtype).mean(1)
+
+    def batch(self, runs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Training rows `(R', B, d)` and labels `(R', B)` of some runs, given their row numbers `(R', B)`."""
+        split = self.of_run[runs, None]
+        return self.train[split, rows], self.train_labels[split, rows]
+
+
+def collapse_data(
+    configs: Sequence[RankCollapseConfig], folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> CollapseData:
+    """Everything a batch of runs trains and is tested on."""
+    keys = [(config.data_seed, config.cluster_noise) for config in configs]
+    distinct = list(dict.fromkeys(keys))
+    config = configs[0]
+    splits = [make_split(config.replaced(cluster_noise=noise), seed, folder) for seed, noise in distinct]
+    train, test = (torch.stack([getattr(s, name) for s in splits]).to(dtype) for name in ("train_rows", "test_rows"))
+    labels, test_labels = (torch.stack([getattr(s, name) for s in splits]) for name in ("train_labels", "test_labels"))
+    evaluation = evaluation_rows(train.shape[1], seed=0, limit=config.evaluation_rows)
+    clusters = labels[:, evaluation]
+    if config.clusters == "kmeans":
+        clusters = cluster_labels(train[:, evaluation], config.num_clusters, seed=0)
+    of_run = torch.tensor([distinct.index(key) for key in keys])
+    tensors = [t.to(device) for t in (train, labels, test, test_labels, evaluation, clusters, of_run)]
+    return CollapseData(config.classes, *tensors)
+
+
+def image_shape(config: RankCollapseConfig) -> tuple[int, int, int]:
+    """Channels, height, width of an image; the mixture is a row of numbers."""
+    if config.dataset == "mixture":
+        return 1, 1, config.dimension
+    return (1, 8, 8) if config.dataset == "digits" else CATALOGUE[config.dataset].shape
+
+
+def make_split(config: RankCollapseConfig, seed: int, folder: Path) -> LabelledSplit:
+    """The data of one seed.
+
+    The mixture is drawn twice as large as asked for and cut in two class by class; digits and downloaded images are
+    split by class at random (ours: the published split is not kept), the latter into at most 10,000 test rows.
+    """
+    if config.dataset == "mixture":
+        split = _mixture_split(config, seed)
+        return _whitened(split) if config.whitened else split
+    if config.dataset == "digits":
+        split = load_digits(seed)
+        kept = slice(config.image_samples)
+        return replace(split, train_rows=split.train_rows[kept], train_labels=split.train_labels[kept])
+    return _downloaded_split(config, seed, folder)
+
+
+def _mixture_split(config: RankCollapseConfig, seed: int) -> LabelledSplit:
+    rows, labels = make_mixture(
+        2 * config.num_samples,
+        config.dimension,
+        config.num_classes,
+        separation=config.cluster_separation,
+        noise=config.cluster_noise,
+        seed=seed,
+        imbalance=config.imbalance,
+    )
+    # the 1st, 3rd, 5th ... row of every class trains: sizes depend on the config alone, never on the seed
+    members = labels[:, None] == torch.arange(config.num_classes)
+    trains = (members.cumsum(0)[torch.arange(len(labels)), labels] % 2).bool()
+    return LabelledSplit(rows[trains], labels[trains], rows[~trains], labels[~trains])
+
+
+def _whitened(split: LabelledSplit) -> LabelledSplit:
+    """Training rows with second moment I; test rows by the same linear map."""
+    train = split.train_rows.double().numpy()
+    white = whitened_inputs(train)
+    linear_map = np.linalg.lstsq(train, white, rcond=None)[0]
+    test = split.test_rows.double() @ torch.from_numpy(linear_map)
+    return replace(split, train_rows=torch.from_numpy(white), test_rows=test)
+
+
+def _downloaded_split(config: RankCollapseConfig, seed: int, folder: Path) -> LabelledSplit:
+    images, labels = load_images(config.dataset, folder)
+    num_test = min(MOST_TEST_IMAGES, len(labels) - config.image_samples)
+    if num_test < config.classes:
+        raise ImageError(f"image_samples = {config.image_samples} leaves no test rows: ask for fewer.")
+    train, test = train_test_split(
+        np.arange(len(labels)), train_size=config.image_samples, test_size=num_test, random_state=seed, stratify=labels
+    )
+    chosen = np.concatenate([train, test])
+    cut = torch.arange(len(chosen))
+    rows, targets = torch.from_numpy(images[chosen]).double(), torch.from_numpy(labels[chosen])
+    return standardized_split(rows, targets, cut[: len(train)], cut[len(train) :])

@@ -1,0 +1,76 @@
+"""The closed forms behind a `rank_collapse` run, computed beside the measurement they are held against."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from werank_core.metrics.rank import singular_values
+from werank_core.theory.deep_linear import local_minimum_singular_values, optimal_singular_values
+from werank_core.theory.gaussian_mixture import expected_total_cluster_variation, isotropic_mixture
+from werank_core.theory.least_squares import whitened_target
+from werank_core.training.collapse_data import CollapseData
+
+
+def target_spectra(data: CollapseData) -> Tensor:
+    """Singular values `(S, m)` of the target Y = (1/N) Σ e_y xᵀ of the deep linear problem on white inputs."""
+    labels = torch.nn.functional.one_hot(data.train_labels, data.num_classes).double().cpu().numpy()
+    rows = data.train.double().cpu().numpy()
+    # float32 rows are white to about 1e-6 only
+    targets = [whitened_target(x, t, tolerance=1e-4) for x, t in zip(rows, labels, strict=True)]
+    return torch.from_numpy(np.linalg.svd(np.stack(targets), compute_uv=False))
+
+
+def product(weights: list[Tensor]) -> Tensor:
+    """W_L ··· W_1, float64, `(R, K, d)`."""
+    result = weights[0].double()
+    for weight in weights[1:]:
+        result = weight.double() @ result
+    return result
+
+
+def closed_form_error(spectrum: Tensor, target: Tensor, decay: Tensor, depth: int) -> Tensor:
+    """Largest relative error of the product's singular values against the closed form, `(R,)`.
+
+    Per value |s − ŝ| / ŝ (over y where ŝ = 0) to the global minimum ŝ; where the non-zero branch is a minimum though
+    not the global one (L ≥ 3), to the nearer of the two.
+
+    Args:
+        spectrum, target: `(R, m)` measured, and of Y; decay: `(R,)`.
+    """
+    y, strength = target.numpy(), decay.double().cpu().numpy()
+    measured = spectrum.double().cpu().numpy()
+    branches = [optimal_singular_values(y, strength, depth), local_minimum_singular_values(y, strength, depth)]
+    errors = [np.abs(measured - s) / np.where(s > 0, s, y) for s in branches]
+    return torch.from_numpy(np.minimum(*errors).max(-1))
+
+
+def expected_layer_tcv(data: CollapseData, weights: list[Tensor], noise: Tensor, *, linear: bool) -> Tensor:
+    """Expected TCV of every layer's input, `(R, L)`, for Gaussian clusters of isotropic noise σ.
+
+    σ² d (1 − K/N) at the input and σ² ‖W_{l−1}···W_1‖_F² (1 − K/N) after linear layers, the weights taken as given; NaN
+    behind a non-linearity.
+    """
+    shares = torch.nn.functional.one_hot(data.clusters, data.num_classes).double().mean(1).cpu().numpy()
+    columns = [_unit_tcv(data, shares, None, len(weights[0]))]
+    for layer in range(1, len(weights)):
+        columns.append(
+            _unit_tcv(data, shares, product(weights[:layer]), len(weights[0])) if linear else torch.nan * columns[0]
+        )
+    return torch.stack(columns, -1) * noise.double().cpu()[:, None] ** 2
+
+
+def _unit_tcv(data: CollapseData, shares: np.ndarray, weight: Tensor | None, num_runs: int) -> Tensor:
+    """Expected TCV `(R,)` at noise 1: it needs the covariance and the class sizes, not the means."""
+    values = torch.empty(num_runs, dtype=torch.float64)
+    centres = np.zeros((data.num_classes, data.train.shape[-1]))
+    for split, probabilities in enumerate(shares):
+        runs = (data.of_run == split).cpu()
+        mixture = isotropic_mixture(centres, 1.0, probabilities)
+        matrix = None if weight is None else torch.nan_to_num(weight)[runs].cpu().numpy()
+        values[runs] = torch.as_tensor(expected_total_cluster_variation(mixture, matrix, data.clusters.shape[-1]))
+    return values
+
+
+def product_spectrum(weights: list[Tensor]) -> Tensor:
+    """Singular values `(R, m)` of W_L ··· W_1."""
+    return singular_values(product(weights))

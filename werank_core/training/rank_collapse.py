@@ -1,0 +1,289 @@
+"""The `rank_collapse` experiment: classifiers trained with weight decay, their rank, collapse and certificate."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from werank_core.config import RankCollapseConfig
+from werank_core.models.mlp import initialize
+from werank_core.regularizers import layer_weights, total_penalty
+from werank_core.sweeps import RunBatch
+from werank_core.training import collapse_measures as measures
+from werank_core.training import collapse_theory as theory
+from werank_core.training import loop
+from werank_core.training.collapse_data import collapse_data
+from werank_core.training.collapse_measures import weights_of
+from werank_core.training.collapse_network import BatchOrder, evaluating, make_network, make_optimizer, seeded_generator
+from werank_core.training.loop import Arrays, Values
+from werank_core.training.optim import StackedOptimizer, cosine_factor
+from werank_core.training.recorder import Recorder, Workplace
+from werank_core.training.stacked import StackedModel, State, leaves, map_runs, per_run, run_gradients
+
+# Numbers in the widest activation of the runs that step together: more leave the caches, fewer waste calls.
+STEP_NUMBERS = 2**19
+MEASURE_NUMBERS = 2**20
+KEPT_NUMBERS = 2**26
+EMPTY_LAYER = 1e-6
+
+
+def train(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+    """Train a batch of `rank_collapse` runs; True when it reached the end."""
+    return loop.train(RankCollapse(batch, place.device, folder=place.data_folder), batch, recorder, place)
+
+
+class RankCollapse:
+    """All runs of a batch; the loop's task."""
+
+    def __init__(
+        self, batch: RunBatch, device: str = "cpu", dtype: torch.dtype = torch.float32, folder: Path = Path("data")
+    ) -> None:
+        self.config: RankCollapseConfig = batch.config
+        self.num_steps = self.config.num_steps
+        self.data = collapse_data(batch.configs, folder, device, dtype)
+        modules = [make_network(self.config).to(dtype) for _ in batch.runs]
+        for module, config in zip(modules, batch.configs, strict=True):
+            initialize(module, seeded_generator(config.model_seed, 1), self.config.init)
+        self.model = StackedModel(modules, device)
+        self._optimizer = make_optimizer(batch, self.model.parameters)
+        like = torch.empty(len(batch), device=device, dtype=dtype)
+        fields = ("strength", "werank_strength", "cluster_noise", "learning_rate")
+        self._decays, self._alphas, self._noise, self._rates = (per_run(batch.column(field), like) for field in fields)
+        self._batch_size = min(self.config.batch_size or self.data.num_rows, self.data.num_rows)
+        self._shapes = self.model.preactivation_shapes(self.data.train[0, :2])
+        seeds = list(dict.fromkeys(batch.column("model_seed")))
+        self._orders = [BatchOrder(seed, self.data.num_rows, self._batch_size) for seed in seeds]
+        self._order_of_run = torch.tensor([seeds.index(seed) for seed in batch.column("model_seed")], device=device)
+        self.stationary_at = torch.full((len(batch),), torch.nan, dtype=torch.float64, device=device)
+        self._stopped = torch.zeros(len(batch), dtype=torch.bool, device=device)
+        self._kept: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._targets = theory.target_spectra(self.data)[self.data.of_run.cpu()] if self.config.closed_form else None
+        self.twin: State = {}
+        if self.config.centroid_loss:
+            self.twin = {name: p.detach().clone() for name, p in self.model.parameters.items()}
+            self._twin_optimizer = make_optimizer(batch, self.twin)
+
+    # -- training -----------------------------------------------------------------------------------------------
+
+    def advance(self, step: int) -> None:
+        """One stacked optimizer step, a block of runs at a time."""
+        factor = cosine_factor(step, self.config.steps) if self.config.schedule == "cosine" else 1.0
+        order = torch.stack([order.rows(step) for order in self._orders]).to(self._stopped.device)
+        gradients = {name: torch.zeros_like(p) for name, p in self.model.parameters.items()}
+        for runs in self._blocks(STEP_NUMBERS, self._batch_size):
+            rows, labels = self._batch(runs, order)
+            weights = rows.new_full(labels.shape, 1 / labels.shape[1])
+            buffers = {name: b[runs] for name, b in self.model.buffers.items()}
+            parts = self._gradients(leaves(self.model.parameters, runs), buffers, runs, rows, labels, weights)
+            for name, part in parts.items():
+                gradients[name][runs] = part
+            for name, buffer in buffers.items():
+                self.model.buffers[name][runs] = buffer
+        self._step(self._optimizer, gradients, factor)
+        if self.twin:
+            self._advance_twin(factor)
+
+    @torch.no_grad()
+    def _step(self, optimizer: StackedOptimizer, gradients: State, factor: float) -> None:
+        """AdamW first shrinks the weights by 1 − η λ, then every optimizer takes its step."""
+        if not self.config.coupled:
+            for weight in weights_of(optimizer.parameters).values():
+                weight.mul_(1 - factor * per_run(self._rates, weight) * per_run(self._decays, weight))
+        optimizer.step(gradients, factor)
+
+    def _blocks(self, numbers: int, num_rows: int) -> Iterator[Tensor]:
+        """Run numbers of the runs still training, as many together as `numbers` allow."""
+        active = (~self._stopped).nonzero()[:, 0]
+        return iter(torch.split(active, self._block_size(numbers, num_rows))) if len(active) else iter(())
+
+    def _block_size(self, numbers: int, num_rows: int) -> int:
+        widest = max(self.data.train.shape[-1], *(shape.numel() for shape in self._shapes))
+        return max(1, numbers // (num_rows * widest))
+
+    def _batch(self, runs: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows `(R', B, d)` and labels `(R', B)`; a full batch of moderate size is gathered once."""
+        if self._batch_size < self.data.num_rows or self.data.train[0].numel() * len(self._stopped) > KEPT_NUMBERS:
+            return self.data.batch(runs, order[self._order_of_run[runs]])
+        key = tuple(runs.tolist())
+        if key not in self._kept:
+            self._kept[key] = self.data.batch(runs, order[self._order_of_run[runs]])
+        return self._kept[key]
+
+    def _gradients(
+        self, state: State, buffers: State, runs: Tensor, rows: Tensor, labels: Tensor, weights: Tensor
+    ) -> State:
+        """Gradient of Σ_i w_i loss_i + α Σ werank(W_l) + λ/2 Σ ‖W_l‖² (the last for coupled decay)."""
+        outputs = map_runs(self.model.call, state | buffers, rows)
+        loss = (weights * measures.sample_losses(outputs, labels, self.config.loss)).sum(-1)
+        if self._alphas.any():
+            loss = loss + self._alphas[runs] * self._penalty(state)
+        gradients = run_gradients(loss, state)
+        if self.config.coupled:
+            for name in weights_of(state):
+                gradients[name] = gradients[name] + per_run(self._decays[runs], state[name]) * state[name].detach()
+        return gradients
+
+    def _penalty(self, state: State) -> Tensor:
+        """Σ ‖G_l − I‖_F over hidden layers, `(R,)`; 0 without one."""
+        hidden = [weight.flatten(2) for weight in weights_of(state).values()][:-1]
+        if not hidden:
+            return self._decays.new_zeros(len(next(iter(state.values()))))
+        return total_penalty(hidden, "werank", layer_weights("uniform", len(hidden)))
+
+    def _advance_twin(self, factor: float) -> None:
+        """The same step on the class means, weighted n_k/N."""
+        means, shares = self.data.centroids
+        runs = torch.arange(len(self._stopped), device=self._stopped.device)
+        split = self.data.of_run
+        labels = torch.arange(self.data.num_classes, device=split.device).expand(len(runs), -1)
+        buffers = {name: b.clone() for name, b in self.model.buffers.items()}
+        gradients = self._gradients(leaves(self.twin, runs), buffers, runs, means[split], labels, shares[split])
+        self._step(self._twin_optimizer, gradients, factor)
+
+    # -- measuring ----------------------------------------------------------------------------------------------
+
+    def measure(self, step: int) -> tuple[Values, Arrays]:
+        """Loss, certificate, spectra, collapse and accuracy of every run; at the end also compression."""
+        runs = torch.arange(len(self._stopped), device=self._stopped.device)
+        size = self._block_size(MEASURE_NUMBERS, len(self.data.evaluation))
+        parts = [self._measure_block(block) for block in torch.split(runs, size)]
+        values: Values = {name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]}
+        arrays: Arrays = {key: torch.cat([part[1][key] for part in parts]) for key in parts[0][1]}
+        values |= self._theory_metrics(arrays)
+        self._note_stationary(step, values)
+        if step >= self.num_steps:
+            for part in (self._truncations(), self._twin_spectra()):
+                values |= part[0]
+                arrays |= part[1]
+        return values, arrays
+
+    @torch.no_grad()
+    def _measure_block(self, runs: Tensor) -> tuple[Values, Arrays]:
+        config = self.config
+        rows, labels = self.data.batch(runs, self.data.evaluation.expand(len(runs), -1))
+        clusters = self.data.clusters[self.data.of_run[runs]]
+        state = self._state_of(runs)
+        with torch.enable_grad():
+            found = measures.trace(self.model, state, rows, labels, config.loss, self._shapes)
+        spectra = measures.weight_spectra([layer.weight for layer in found.layers])
+        values = self._losses(found.objective, state, runs)
+        values["train/accuracy"] = measures.accuracy(found.outputs, labels)
+        values["accuracy"] = self._test_accuracy(self._state_of(runs), runs)
+        values |= measures.spectrum_metrics(spectra, config.target_rank)
+        certificates = measures.certificates(found.layers, spectra, clusters, config.target_rank, self._decays[runs])
+        values |= measures.certificate_metrics(certificates, coupled=config.coupled)
+        values |= measures.gradient_metrics(found.layers, self._batch_size)
+        ranks, arrays = measures.representation_metrics(found.representations, clusters, config.target_rank)
+        values |= ranks
+        values |= measures.neural_collapse(found.representations, labels, found.layers[-1].weight, found.outputs)
+        arrays |= {("weight_spectrum", layer): s for layer, s in enumerate(spectra, start=1)}
+        return values, arrays
+
+    def _state_of(self, runs: Tensor) -> State:
+        """A detached copy of parameters and buffers."""
+        return {name: t.detach()[runs] for name, t in (self.model.parameters | self.model.buffers).items()}
+
+    def _losses(self, objective: Tensor, state: State, runs: Tensor) -> Values:
+        penalty = self._penalty(state)
+        loss = objective + self._alphas[runs] * penalty
+        if self.config.coupled:
+            norms = torch.stack([weight.square().flatten(1).sum(1) for weight in weights_of(state).values()]).sum(0)
+            loss = loss + self._decays[runs] / 2 * norms
+        return {"loss": loss, "objective": objective, "penalty": penalty}
+
+    def _test_accuracy(self, state: State, runs: Tensor) -> Tensor:
+        split = self.data.of_run[runs]
+        with evaluating(self.model.skeleton):
+            outputs = map_runs(self.model.call, state, self.data.test[split])
+        return measures.accuracy(outputs, self.data.test_labels[split])
+
+    @torch.no_grad()
+    def _theory_metrics(self, arrays: Arrays) -> Values:
+        values: Values = {}
+        weights = [weight.detach() for weight in self.model.weights()]
+        if self._targets is not None:
+            arrays["target_spectrum", 0], arrays["product_spectrum", 0] = (
+                self._targets,
+                theory.product_spectrum(weights),
+            )
+            values["closed_form_error"] = theory.closed_form_error(
+                arrays["product_spectrum", 0], self._targets, self._decays, self.config.depth
+            )
+        if self.config.dataset == "mixture" and self.config.clusters == "labels" and not self.config.whitened:
+            linear = self.config.activation == "linear" and not self.config.batch_norm
+            values["expected_layer_tcv"] = theory.expected_layer_tcv(self.data, weights, self._noise, linear=linear)
+        if self.twin:
+            values["centroid_distance"] = self._centroid_distance()
+        return {name: value.to(self._stopped.device) for name, value in values.items()}
+
+    def _centroid_distance(self) -> Tensor:
+        pairs = [(self.model.parameters[name].detach(), twin) for name, twin in weights_of(self.twin).items()]
+        gap = torch.stack([(p - twin).double().square().flatten(1).sum(1) for p, twin in pairs]).sum(0)
+        return (gap / torch.stack([twin.double().square().flatten(1).sum(1) for _, twin in pairs]).sum(0)).sqrt()
+
+    def _note_stationary(self, step: int, values: Values) -> None:
+        """Freeze runs that satisfy the eigenvalue equation in every layer, and the diverged; all frozen is the end.
+
+        A layer that decay has emptied counts as stationary: its direction is rounding. λ = 0 never is. Frozen run by
+        run, so that a run's numbers do not depend on the others of its batch.
+        """
+        if not self.config.stop_cosine:
+            return
+        cosine = values.get("eigenvalue_cosine")
+        if cosine is not None:
+            weights = self.model.weights()
+            empty = torch.stack([w.detach().flatten(1).norm(dim=1) < EMPTY_LAYER for w in weights], -1)
+            stationary = ((cosine > self.config.stop_cosine) | empty).all(-1) & (self._decays > 0)
+            self.stationary_at = torch.where(stationary & self.stationary_at.isnan(), step, self.stationary_at)
+        values["stationary_at"] = self.stationary_at.clone()
+        self._freeze(~self.stationary_at.isnan() | ~values["loss"].isfinite())
+        if self._stopped.all():
+            self.num_steps = min(self.num_steps, step)
+
+    def _freeze(self, runs: Tensor) -> None:
+        self._stopped = self._stopped | runs
+        self._optimizer.stop(self._stopped)
+        self._kept.clear()
+        if self.twin:
+            self._twin_optimizer.stop(self._stopped)
+
+    @torch.no_grad()
+    def _truncations(self) -> tuple[Values, Arrays]:
+        runs = torch.arange(len(self._stopped), device=self._stopped.device)
+        return measures.truncations(
+            self.model, self._state_of(runs), lambda state: self._test_accuracy_in_blocks(state, runs)
+        )
+
+    def _test_accuracy_in_blocks(self, state: State, runs: Tensor) -> Tensor:
+        size = self._block_size(MEASURE_NUMBERS, self.data.test.shape[1])
+        blocks = torch.split(runs, size)
+        return torch.cat([self._test_accuracy({n: t[block] for n, t in state.items()}, block) for block in blocks])
+
+    @torch.no_grad()
+    def _twin_spectra(self) -> tuple[Values, Arrays]:
+        spectra = measures.weight_spectra([weight.flatten(2) for weight in weights_of(self.twin).values()])
+        return {}, {("centroid_weight_spectrum", layer): s for layer, s in enumerate(spectra, start=1)}
+
+    # -- checkpoints --------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Parameters, buffers, optimizer and twin; batches follow from the step alone."""
+        tensors = {"stationary_at": self.stationary_at, "stopped": self._stopped.to(torch.uint8)}
+        for prefix, part in self._saved().items():
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in part.items()}
+        return tensors
+
+    def _saved(self) -> dict[str, State]:
+        saved = {"parameters": self.model.parameters, "buffers": self.model.buffers, "optimizer": self._optimizer.state}
+        return saved | ({"twin": self.twin, "twin_optimizer": self._twin_optimizer.state} if self.twin else {})
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Undo a stop."""
+        for prefix, part in self._saved().items():
+            for name, tensor in part.items():
+                tensor.copy_(state[f"{prefix}.{name}"])
+        self.stationary_at = state["stationary_at"].to(self.stationary_at)
+        if state["stopped"].any():
+            self._freeze(state["stopped"].bool().to(self._stopped.device))
