@@ -54,6 +54,12 @@ _RANK = (1.0, None)
 _SHARE = (0.0, 1.0)
 _SIZE = (0.0, None)
 
+
+def _size_of_layer(name: str, label: str, formula: str, source: str) -> Metric:
+    """A length or a square of one, per layer."""
+    return Metric(name, label, formula, source, span=_SIZE, log=True, per_layer=True)
+
+
 _METRICS = (
     # what training minimises
     Metric("loss", "training loss", "objective + Σ αₗ · penalty(Wₗ) + weight decay", OURS),
@@ -207,51 +213,15 @@ _METRICS = (
         span=_SHARE,
         per_layer=True,
     ),
-    Metric(
-        "layer_absolute_tcv",
-        "TCV of the layer's input",
-        "(1/N) Σ ‖zᵢ − m‖² within classes",
-        "Zangrando et al. 2024",
-        span=_SIZE,
-        log=True,
-        per_layer=True,
+    _size_of_layer(
+        "layer_absolute_tcv", "TCV of the layer's input", "(1/N) Σ ‖zᵢ − m‖² within classes", "Zangrando et al. 2024"
     ),
-    Metric(
-        "distance_to_rank",
-        "distance to rank K",
-        "√(Σ_{j>K} σⱼ²)",
-        "Eckart & Young 1936",
-        span=_SIZE,
-        log=True,
-        per_layer=True,
+    _size_of_layer("distance_to_rank", "distance to rank K", "√(Σ_{j>K} σⱼ²)", "Eckart & Young 1936"),
+    _size_of_layer(
+        "certificate_bound", "certificate", "(‖gₗ‖_F + ‖rₗ‖_F)/λ", "Zangrando et al. 2024, made exact: ours"
     ),
-    Metric(
-        "certificate_bound",
-        "certificate",
-        "(‖gₗ‖_F + ‖rₗ‖_F)/λ",
-        "Zangrando et al. 2024, made exact: ours",
-        span=_SIZE,
-        log=True,
-        per_layer=True,
-    ),
-    Metric(
-        "tcv_bound",
-        "TCV bound",
-        "(RMS‖dᵢ‖·√TCVₗ + ‖rₗ‖_F)/λ",
-        "Zangrando et al. 2024, made exact: ours",
-        span=_SIZE,
-        log=True,
-        per_layer=True,
-    ),
-    Metric(
-        "residual_norm",
-        "stationarity residual",
-        "‖λWₗ + ∇L₀‖_F",
-        "Zangrando et al. 2024",
-        span=_SIZE,
-        log=True,
-        per_layer=True,
-    ),
+    _size_of_layer("tcv_bound", "TCV bound", "(RMS‖dᵢ‖·√TCVₗ + ‖rₗ‖_F)/λ", "Zangrando et al. 2024, made exact: ours"),
+    _size_of_layer("residual_norm", "stationarity residual", "‖λWₗ + ∇L₀‖_F", "Zangrando et al. 2024"),
     Metric(
         "eigenvalue_cosine",
         "eigenvalue-equation cosine",
@@ -306,14 +276,11 @@ _METRICS = (
         span=_SIZE,
         log=True,
     ),
-    Metric(
+    _size_of_layer(
         "expected_layer_tcv",
         "expected TCV of the layer's input",
         "σ² ‖W_{l−1}···W₁‖_F² (1 − K/N), σ² d (1 − K/N) at the input; linear layers only",
         OURS,
-        span=_SIZE,
-        log=True,
-        per_layer=True,
     ),
     Metric(
         "stationary_at",
