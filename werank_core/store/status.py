@@ -63,29 +63,35 @@ def revision(store: Store) -> int:
 
 def progress(store: Store, sweep_id: str) -> Progress:
     """How far the sweep is, and when it will be done if that can be told."""
-    members = sa.select(sweep_run.c.run_id).where(sweep_run.c.sweep_id == sweep_id)
-    columns = (run.c.state, run.c.step, run.c.num_steps, run.c.job_id)
     with store.reading() as connection:
-        rows = connection.execute(sa.select(*columns).where(run.c.id.in_(members))).all()
-        jobs = _jobs(connection, sorted({row.job_id for row in rows if row.job_id}))
-        slots = _slots(connection)
+        groups = connection.execute(_grouped(sweep_id)).all()
+        jobs = _jobs(connection, sorted({group.job_id for group in groups if group.job_id}))
         going = {row.id: row.step for row in jobs if row.state == RunState.RUNNING.value}
-        done = [_steps_done(row, going) for row in rows]
-        left = _steps_left(rows, going)
-        eta = _eta(connection, jobs, left, slots)
+        done = [_steps_done(group, going) for group in groups]
+        left = _steps_left(groups, done)
+        eta = _eta(connection, jobs, left, _slots(connection))
     running = [row for row in jobs if row.state == RunState.RUNNING.value]
     least = min(running, key=lambda row: row.step / max(1, row.num_steps), default=None)
     return Progress(
         jobs_done=sum(not RunState(row.state).active for row in jobs),
         jobs_total=len(jobs),
-        runs={state: sum(row.state == state.value for row in rows) for state in RunState},
+        runs={state: sum(group.runs for group in groups if group.state == state.value) for state in RunState},
         steps_done=sum(done),
-        steps_total=sum(row.num_steps for row in rows),
+        steps_total=sum(int(group.num_steps) for group in groups),
         eta_seconds=eta,
         devices=tuple(sorted(row.device for row in running if row.device)),
         step=0 if least is None else least.step,
-        num_steps=max((row.num_steps for row in rows), default=0) if least is None else least.num_steps,
+        num_steps=max((group.longest for group in groups), default=0) if least is None else least.num_steps,
     )
+
+
+def _grouped(sweep_id: str) -> sa.Select[Any]:
+    """The sweep's runs, added up by state and job."""
+    members = sa.select(sweep_run.c.run_id).where(sweep_run.c.sweep_id == sweep_id)
+    sums = (sa.func.sum(run.c.step).label("step"), sa.func.sum(run.c.num_steps).label("num_steps"))
+    counts = (sa.func.count().label("runs"), sa.func.max(run.c.num_steps).label("longest"))
+    statement = sa.select(run.c.state, run.c.job_id, *sums, *counts).where(run.c.id.in_(members))
+    return statement.group_by(run.c.state, run.c.job_id)
 
 
 def _jobs(connection: Connection, job_ids: Sequence[str]) -> Sequence[Any]:
@@ -93,24 +99,27 @@ def _jobs(connection: Connection, job_ids: Sequence[str]) -> Sequence[Any]:
     return connection.execute(sa.select(*columns).where(job.c.id.in_(job_ids))).all()
 
 
-def _steps_done(row: Any, going: Mapping[str, int]) -> int:
-    """Steps of a run; a batch tells its step more often than it records."""
-    return int(max(row.step, going.get(row.job_id, 0)) if RunState(row.state).active else row.num_steps)
+def _steps_done(group: Any, going: Mapping[str, int]) -> int:
+    """Run-steps done; a batch tells its step more often than it records."""
+    if not RunState(group.state).active:
+        return int(group.num_steps)
+    return max(int(group.step), going.get(group.job_id, 0) * int(group.runs))
 
 
-def _steps_left(rows: Sequence[Any], going: Mapping[str, int]) -> dict[str, int]:
+def _steps_left(groups: Sequence[Any], done: Sequence[int]) -> dict[str, int]:
     """Run-steps that are still to be trained, by job."""
     left: dict[str, int] = {}
-    for row in rows:
-        if RunState(row.state).active:
-            left[row.job_id] = left.get(row.job_id, 0) + row.num_steps - _steps_done(row, going)
+    for group, steps in zip(groups, done, strict=True):
+        if RunState(group.state).active:
+            left[group.job_id] = left.get(group.job_id, 0) + int(group.num_steps) - steps
     return left
 
 
-def _eta(connection: Connection, jobs: Sequence[Any], left: dict[str, int], slots: int) -> float | None:
+def _eta(connection: Connection, jobs: Sequence[Any], left: Mapping[str, int], slots: int) -> float | None:
     """Seconds: work left over slots, but never less than the longest batch needs; None while a cost is unknown."""
-    costs = {shape: _step_seconds(connection, shape) for shape in {row.shape for row in jobs if row.id in left}}
-    needed = [steps * cost for row in jobs if (steps := left.get(row.id)) if (cost := costs[row.shape]) is not None]
+    waiting = [row for row in jobs if row.id in left]
+    costs = {shape: _step_seconds(connection, shape) for shape in {row.shape for row in waiting}}
+    needed = [left[row.id] * cost for row in waiting if (cost := costs[row.shape]) is not None]
     if len(needed) < len(left):
         return None
     return max([sum(needed) / max(1, min(slots, len(needed))), *needed], default=0.0)
