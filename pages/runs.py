@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.components import cached
 from pages.components.layout import explained_errors, show_heading
-from pages.components.live import duration
+from pages.components.live import NO_WORKER, duration
 from pages.components.run_table import show_runs
 from werank_core.experiments import EXPERIMENTS
 from werank_core.store import queries
@@ -19,7 +19,7 @@ reason and the traceback. Selected runs can be cancelled, retried or deleted.
 with explained_errors():
     show_heading("What has been trained here?", "Every run with its state, what it is, and what came out.", HOW_TO_READ)
     machine = queries.machine(cached.store())
-    worker = "worker running" if machine.supervisor_alive else "no worker (one starts with the next sweep)"
+    worker = "worker running" if machine.supervisor_alive else NO_WORKER
     st.caption(f"{machine.running_jobs} jobs running · {machine.queued_jobs} queued · {worker}")
 
     frame = cached.runs()

@@ -36,6 +36,11 @@ def submit_example(experiment: Experiment) -> str:
     return submit(SweepSpec.model_validate({"experiment": experiment.name, "config": preset.config, **fields}))
 
 
+def wake_worker() -> None:
+    """Make sure that somebody works on what waits in the queue."""
+    ensure_supervisor(settings())
+
+
 def cancel_sweep(sweep_id: str) -> None:
     """Ask for the end of every active run of a sweep; what finished stays."""
     runs.request_cancel(cached.store(), sweep_id=sweep_id)

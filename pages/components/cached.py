@@ -40,7 +40,12 @@ def _sweeps(url: str, experiment: str | None, revision: int) -> pd.DataFrame:
 
 
 def sweep_spec(sweep_id: str) -> SweepSpec:
-    """What was asked for."""
+    """What was asked for; it never changes, so it is read once."""
+    return _sweep_spec(settings().store_url, sweep_id)
+
+
+@st.cache_resource(show_spinner=False, max_entries=1024)
+def _sweep_spec(url: str, sweep_id: str) -> SweepSpec:
     return queries.sweep_spec(store(), sweep_id)
 
 

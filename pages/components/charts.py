@@ -30,13 +30,21 @@ def show_figure(
     options: dict[str, Any] = {"on_select": "rerun", "selection_mode": "points"} if selectable else {}
     event = st.plotly_chart(figure, key=key, theme=None, config=config, alt=alt, **options)
     if table is not None and not table.empty:
-        _show_table(table, key)
+        st.fragment(_show_table)(table, key)
     return list(event["selection"]["points"]) if selectable else []
 
 
 def _show_table(table: pd.DataFrame, key: str) -> None:
-    with st.popover("Numbers", type="tertiary", icon=":material/table_rows:"):
-        st.dataframe(table, hide_index=True, alt=f"The numbers behind {key}")
-        st.download_button(
-            "CSV", table.to_csv(index=False), f"{key}.csv", "text/csv", key=f"{key}_csv", on_click="ignore"
-        )
+    """Opening it runs this fragment alone; closed, nothing is sent to the browser."""
+    opener = st.popover(
+        "Numbers", type="tertiary", icon=":material/table_rows:", key=f"{key}_numbers", on_change="rerun"
+    )
+    if opener.open:
+        with opener:
+            st.dataframe(table, hide_index=True, alt=f"The numbers behind {key}")
+            show_csv(table, f"{key}.csv", f"{key}_csv")
+
+
+def show_csv(table: pd.DataFrame, file_name: str, key: str) -> None:
+    """A button that downloads a table, written out only when it is pressed."""
+    st.download_button("CSV", lambda: table.to_csv(index=False), file_name, "text/csv", key=key, on_click="ignore")

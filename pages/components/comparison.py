@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from pages.components import cached
+from pages.components.live import local_time
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
-from werank_core.figures.formats import format_interval, format_strength, format_value
-from werank_core.figures.summaries import distinct
+from werank_core.figures.formats import format_difference, format_strength, format_value
+from werank_core.figures.summaries import distinct, select_metrics
+from werank_core.store import queries
 from werank_core.vocabulary import metric
 
 AT = "@"
@@ -24,10 +28,12 @@ class Item:
     sweep_id: str
     strength: float | None
 
+    @cached_property
     def frame(self) -> pd.DataFrame:
-        """Its runs' newest metrics."""
+        """Its runs' newest metrics; of several splits the first in the alphabet ("test" before "train")."""
         frame = cached.final_metrics(self.sweep_id)
-        return frame if self.strength is None or frame.empty else frame[frame["strength"] == self.strength]
+        frame = frame if self.strength is None else frame[frame["strength"] == self.strength]
+        return frame[frame["split"] == frame.groupby("metric")["split"].transform("min")]
 
     def settings(self) -> dict[str, Any]:
         """Its configuration, as it has an effect."""
@@ -40,12 +46,15 @@ class Item:
 def items(sweeps: pd.DataFrame) -> dict[str, Item]:
     """Everything that can be compared: each sweep, and each strength of it, by key."""
     found: dict[str, Item] = {}
-    for row in sweeps[sweeps["finished"] > 0].itertuples():
-        sweep_id, name = str(row.sweep_id), str(row.name)
-        found[sweep_id] = Item(sweep_id, name, sweep_id, None)
+    done = sweeps[sweeps["finished"] > 0]
+    repeated = set(done["name"][done["name"].duplicated()])
+    for sweep_id, name, created in zip(done["sweep_id"], done["name"], done["created_at"], strict=True):
+        # Two sweeps of one name would be one line in a figure and one column in a table.
+        label = f"{name} ({local_time(created)}, {sweep_id[:4]})" if name in repeated else str(name)
+        found[sweep_id] = Item(sweep_id, label, sweep_id, None)
         for strength in cached.sweep_spec(sweep_id).strengths:
             key = f"{sweep_id}{AT}{strength:g}"
-            found[key] = Item(key, f"{name}, strength {format_strength(strength)}", sweep_id, strength)
+            found[key] = Item(key, f"{label}, strength {format_strength(strength)}", sweep_id, strength)
     return found
 
 
@@ -59,42 +68,71 @@ def differing_settings(chosen: Sequence[Item]) -> pd.DataFrame:
 
 def overlaid(chosen: Sequence[Item]) -> pd.DataFrame:
     """The items' frames in one, told apart by `split`, which a strength figure draws as one line each."""
-    parts = [item.frame().assign(split=item.label) for item in chosen]
+    parts = [item.frame.assign(split=item.label) for item in chosen]
     parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=cached.final_metrics().columns)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(queries.TIDY))
+
+
+def compared_arrays(chosen: Sequence[Item], name: str, strength: float) -> dict[str, pd.DataFrame]:
+    """The newest stored arrays of every item by label: of a whole sweep those at `strength`."""
+    arrays = {item: cached.arrays(item.sweep_id, name) for item in chosen}
+    wanted = {item: strength if item.strength is None else item.strength for item in chosen}
+    return {item.label: rows[rows["strength"] == wanted[item]] for item, rows in arrays.items()}
+
+
+def shared_strengths(chosen: Sequence[Item]) -> list[float]:
+    """Strengths that every whole sweep among the items has; none where all items are single strengths."""
+    sets = [set(distinct(item.frame["strength"].unique())) for item in chosen if item.strength is None]
+    return sorted(set.intersection(*sets)) if sets else []
 
 
 def differences(chosen: Sequence[Item], metrics: Sequence[str]) -> pd.DataFrame:
     """Every other item minus the first, at each strength both have (or of the two strengths), paired by seed."""
     reference = chosen[0]
     rows = [
-        _difference(reference, other, name, strength)
+        _difference(reference, other, name, strength, second)
         for other in chosen[1:]
         for name in metrics
-        for strength in _common_strengths(reference, other)
+        for strength, second in product(_common_strengths(reference, other), _common_seconds(reference, other))
     ]
-    return pd.DataFrame([row for row in rows if row])
+    return pd.DataFrame([row for row in rows if row]).dropna(axis=1, how="all")
 
 
-def _common_strengths(a: Item, b: Item) -> list[float | None]:
-    if a.strength is not None or b.strength is not None:
-        return [None]
-    mine, theirs = (set(distinct(item.frame()["strength"])) for item in (a, b))
-    return [*sorted(mine & theirs)]
+def _common_strengths(a: Item, b: Item) -> Sequence[float | None]:
+    """Where both have runs; None: two strengths are compared with each other, whatever they are."""
+    return [None] if a.strength is not None and b.strength is not None else _common(a, b, "strength")
 
 
-def _difference(a: Item, b: Item, name: str, strength: float | None) -> dict[str, Any]:
-    left, right = (values_by_seed(item.frame(), name, strength=strength) for item in (a, b))
+def _common_seconds(a: Item, b: Item) -> Sequence[float | None]:
+    """Second values both have; None where they share none: then a seed counts with its mean over them."""
+    return _common(a, b, "second_value") or [None]
+
+
+def _common(a: Item, b: Item, column: str) -> Sequence[float]:
+    mine, theirs = (set(distinct(item.frame[column].unique())) for item in (a, b))
+    return sorted(mine & theirs)
+
+
+def _difference(a: Item, b: Item, name: str, strength: float | None, second: float | None) -> dict[str, Any]:
+    left, right = (_values(item, name, strength, second) for item in (a, b))
     if left.empty or right.empty:
         return {}
     result = compare_by_seed(left, right)
     return {
         "compared": b.label,
-        "strength": "" if strength is None else format_strength(strength),
+        "strength": None if strength is None else format_strength(strength),
+        "second axis": None if second is None else format_strength(second),
         "metric": metric(name).label,
-        f"mean of {a.label}": format_value(result.mean_a),
-        "its mean": format_value(result.mean_b),
-        "difference [95% interval]": format_interval(result.difference, result.low, result.high),
+        "first": format_value(result.mean_a),
+        "compared mean": format_value(result.mean_b),
+        "difference [95% interval]": format_difference(result.difference, result.low, result.high),
         "effect size": format_value(result.effect_size),
         "n": f"{result.n} pairs" if result.paired else f"{result.n_a} + {result.n_b} unpaired",
     }
+
+
+def _values(item: Item, name: str, strength: float | None, second: float | None) -> pd.Series:
+    rows = select_metrics(item.frame, [name])
+    rows = rows if strength is None else rows[rows["strength"] == strength]
+    rows = rows if second is None else rows[rows["second_value"] == second]
+    return values_by_seed(rows, name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pandas as pd
 import streamlit as st
 
 from pages.components import cached
@@ -11,10 +12,11 @@ from pages.components.run_table import show_runs
 from werank_core.config import trait
 from werank_core.figures.alt_text import rank_accuracy_alt_text, spectra_alt_text, training_alt_text
 from werank_core.figures.curves import plot_training
+from werank_core.figures.formats import format_strength
 from werank_core.figures.rank_accuracy import plot_rank_accuracy, rank_and_accuracy
 from werank_core.figures.spectra import plot_spectra
 from werank_core.figures.spectrum_summaries import summarize_spectra
-from werank_core.figures.summaries import summarize_history
+from werank_core.figures.summaries import distinct, summarize_history
 from werank_core.vocabulary import metric
 
 SPECTRA = {
@@ -49,9 +51,23 @@ def show_spectra(choice: Choice) -> None:
     what = st.segmented_control(
         "Spectrum of", list(SPECTRA), key=f"{choice.prefix}_spectrum", required=True, default="weights"
     )
-    summary = summarize_spectra(cached.arrays(choice.sweep_id, SPECTRA[what or "weights"], "all"))
+    summary = summarize_spectra(
+        _of_second_value(cached.arrays(choice.sweep_id, SPECTRA[what or "weights"], "all"), choice)
+    )
     figure = plot_spectra(summary, strength_label=choice.experiment.strength_label, theme=theme())
     show_figure(figure, f"{choice.prefix}_spectra", alt=spectra_alt_text(summary), table=summary)
+
+
+def _of_second_value(arrays: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    """The rows of one second value, chosen by a person: lines are strengths, and there is one slider only."""
+    values = distinct(arrays["second_value"])
+    if len(values) < 2:
+        return arrays
+    name = str(choice.spec.second_axis).replace("_", " ").capitalize()
+    chosen = st.segmented_control(
+        name, values, default=values[0], format_func=format_strength, required=True, key=f"{choice.prefix}_second"
+    )
+    return arrays[arrays["second_value"] == chosen]
 
 
 def show_training(choice: Choice) -> None:

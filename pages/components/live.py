@@ -1,6 +1,7 @@
 """The strip that shows a sweep at work, polled once a second while it is, and quiet when it is not."""
 
 import math
+import time
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +14,7 @@ from werank_core.store.queries import Progress
 from werank_core.vocabulary import RunState
 
 POLL_SECONDS = 1.0
+WAKE_SECONDS = 15.0
 NO_WORKER = "no worker (one starts with the next sweep)"
 
 
@@ -36,7 +38,7 @@ def _draw(sweep_id: str, prefix: str) -> None:
     if not progress.active or _news(progress, prefix, sweep_id):
         st.rerun()
     state, bar, button = st.columns([2, 6, 1], vertical_alignment="center")
-    state.markdown(f"**{_state_word(progress)}**")
+    state.markdown(f"**{_state_word(progress, prefix)}**")
     bar.progress(progress.share, text=_progress_text(progress))
     if button.button("Cancel", key=f"{prefix}_cancel", width="stretch", disabled=settings().demo):
         actions.cancel_sweep(sweep_id)
@@ -51,11 +53,19 @@ def _news(progress: Progress, prefix: str, sweep_id: str) -> bool:
     return before is not None and before[0] == sweep_id and before != seen
 
 
-def _state_word(progress: Progress) -> str:
+def _state_word(progress: Progress, prefix: str) -> str:
     if progress.runs[RunState.RUNNING]:
         return "running"
-    alive = queries.machine(cached.store()).supervisor_alive
-    return "queued" if alive else "starting a worker"
+    if queries.machine(cached.store()).supervisor_alive:
+        return "queued"
+    if settings().demo:
+        return "queued, no worker"
+    # A worker may have died with its machine: runs that wait get one, without asking for it every second.
+    now, key = time.monotonic(), f"{prefix}_woken"
+    if now - st.session_state.get(key, -math.inf) > WAKE_SECONDS:
+        st.session_state[key] = now
+        actions.wake_worker()
+    return "starting a worker"
 
 
 def _progress_text(progress: Progress) -> str:
@@ -78,6 +88,12 @@ def duration(seconds: float | None) -> str:
     if seconds < 5400:
         return f"{round(seconds / 60)} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def local_time(moment: object) -> str:
+    """A moment in the viewer's time zone, such as 21 Nov 22:10."""
+    local = pd.Timestamp(moment).tz_convert(st.context.timezone or "UTC")  # type: ignore[arg-type]
+    return f"{local:%-d %b %H:%M}"
 
 
 def ago(moment: object) -> str:

@@ -1,5 +1,6 @@
 """The table of runs, what can be done with a selection, and the details of one run."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import actions, cached
+from pages.components.charts import show_csv
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.vocabulary import METRICS, metric
@@ -33,15 +35,19 @@ def show_runs(frame: pd.DataFrame, key: str) -> None:
         return
     table = _table(frame)
     event = st.dataframe(
-        table, hide_index=True, key=f"{key}_table", on_select="rerun", selection_mode="multi-row",
+        table, hide_index=True, key=table_key(frame, key), on_select="rerun", selection_mode="multi-row",
         column_config=_columns(table), height=min(420, 38 + 35 * len(table)),
         alt="Runs with state, progress and metrics",
     )  # fmt: skip
-    # Rows are positions: turned into ids at once, since the table may have changed at the next rerun.
     chosen = [str(frame["run_id"].iloc[row]) for row in event["selection"]["rows"] if row < len(frame)]
     _show_actions(frame, chosen, key)
     if len(chosen) == 1:
         show_run(chosen[0])
+
+
+def table_key(frame: pd.DataFrame, key: str) -> str:
+    """The table's name, another one for other runs: a selection is of row numbers, and must not pass to other runs."""
+    return f"{key}_table_{hashlib.sha256(''.join(frame['run_id']).encode()).hexdigest()[:8]}"
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -72,9 +78,7 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
 
 def _show_actions(frame: pd.DataFrame, chosen: Sequence[str], key: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button(
-            "CSV", frame.to_csv(index=False), "runs.csv", "text/csv", key=f"{key}_csv", on_click="ignore"
-        )
+        show_csv(frame, "runs.csv", f"{key}_csv")
         if not chosen:
             st.caption(f"{len(frame):,} runs. Select rows to cancel, retry or delete them, or one row for its details.")
             return

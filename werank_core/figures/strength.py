@@ -23,6 +23,8 @@ from werank_core.figures.summaries import distinct, select_metrics
 from werank_core.vocabulary import RunState
 
 NOTHING_YET = "Nothing to draw yet: run a sweep, or choose one that has finished runs."
+IN_TRAINING = "In training: the curves appear when the first runs finish."
+_ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 _LEFT_OUT = {
     "num_diverged": "diverged",
     "num_failed": "failed",
@@ -61,7 +63,8 @@ def plot_strength(
     """
     chosen = select_metrics(summary, metrics)
     if chosen.empty or chosen["mean"].isna().all():
-        return _nothing_to_draw(chosen, metrics, strength_label, theme, title)
+        active = len(points) > 0 and bool(points["state"].isin(_ACTIVE).any())
+        return _nothing_to_draw(chosen, metrics, strength_label, theme, title, active)
     caption = "\n".join([strength_caption(chosen, strength_label), *lengths_sentence(points)])
     lines = [line for row, key in enumerate(metrics) for line in row_series(chosen, points, key, row, theme)]
     legend = len({line.name for line in lines}) > 1 or theory is not None
@@ -133,9 +136,9 @@ def _left_out(summary: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _nothing_to_draw(
-    chosen: pd.DataFrame, metrics: Sequence[str], strength_label: str, theme: Theme, title: str
+    chosen: pd.DataFrame, metrics: Sequence[str], strength_label: str, theme: Theme, title: str, active: bool
 ) -> go.Figure:
-    sentence = " ".join(left_out_sentences(chosen, strength_label)) or NOTHING_YET
+    sentence = IN_TRAINING if active else " ".join(left_out_sentences(chosen, strength_label)) or NOTHING_YET
     return empty_figure(title or headline(metrics), sentence, theme, rows_height(len(metrics)))
 
 

@@ -110,8 +110,9 @@ class _Looks:
         second = self.seconds.index(second_value) if math.isfinite(second_value) else 0
         place = self.layers.index(float(layer))
         several_layers, several_splits = len(self.layers) > 1, len(self.splits) > 1
-        color = sequential_colors(len(self.layers))[place] if several_layers else self.colors[second % len(self.colors)]
         dash = self.splits.index(split) if several_splits else second
+        shade = second if self.seconds else dash
+        color = sequential_colors(len(self.layers))[place] if several_layers else self.colors[shade % len(self.colors)]
         symbol = SYMBOLS[(place if several_layers else second) % len(SYMBOLS)]
         return color, symbol, DASHES[dash % len(DASHES)]
 

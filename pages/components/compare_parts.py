@@ -1,0 +1,98 @@
+"""The parts of the compare page: choosing, what differs, curves overlaid, differences with intervals, spectra."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pages.components import cached
+from pages.components.charts import show_csv, show_figure, theme
+from pages.components.comparison import (
+    Item,
+    compared_arrays,
+    differences,
+    differing_settings,
+    items,
+    overlaid,
+    shared_strengths,
+)
+from pages.components.details import SPECTRA
+from werank_core.experiments import EXPERIMENTS, Experiment
+from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.compared_spectra import (
+    compared_spectra_alt_text,
+    plot_compared_spectra,
+    summarize_compared_spectra,
+)
+from werank_core.figures.formats import format_strength
+from werank_core.figures.strength import plot_strength
+from werank_core.figures.summaries import summarize_strength
+
+MOST = 6
+
+
+def choose_items() -> list[Item]:
+    """What a person compares, the first is the reference; empty where there is nothing to choose from."""
+    available = items(cached.sweeps())
+    if not available:
+        st.info(
+            "Nothing to compare yet: this page needs sweeps with finished runs. The overview has an example to run."
+        )
+        return []
+    keys = st.multiselect(
+        "Compare", list(available), format_func=lambda key: available[key].label, max_selections=MOST,
+        key="compare_items", bind="query-params", placeholder="Add sweeps or strengths; the first is the reference",
+    )  # fmt: skip
+    if len(keys) < 2:
+        st.caption("Choose at least two.")
+    return [available[key] for key in keys]
+
+
+def compared_experiment(chosen: Sequence[Item]) -> Experiment:
+    """The experiment of the reference: its headline metrics are compared."""
+    return EXPERIMENTS[cached.sweep_spec(chosen[0].sweep_id).experiment]
+
+
+def show_curves(chosen: Sequence[Item], experiment: Experiment) -> None:
+    """One line an item in every row."""
+    frame = overlaid(chosen)
+    summary = summarize_strength(frame, experiment.headline)
+    label = experiment.strength_label
+    figure = plot_strength(summary, frame, experiment.headline, strength_label=label, theme=theme())
+    alt = strength_alt_text(summary, experiment.headline, label)
+    show_figure(figure, "compare_strength", alt=alt, table=summary)
+
+
+def show_settings(chosen: Sequence[Item]) -> None:
+    """What is not the same in all of them."""
+    st.subheader("What differs in configuration", anchor=False)
+    settings = differing_settings(chosen)
+    if settings.empty:
+        st.caption("Nothing: the same configuration.")
+    else:
+        st.dataframe(settings, hide_index=True, alt="Settings that differ between the compared items")
+
+
+def show_differences(chosen: Sequence[Item], experiment: Experiment) -> None:
+    """Every other item against the first, metric by metric."""
+    st.subheader("Differences from the first", anchor=False)
+    table = differences(chosen, experiment.headline)
+    if table.empty:
+        st.caption("They share no strength with finished runs: choose single strengths to compare those.")
+        return
+    st.dataframe(table, hide_index=True, alt="Metric differences with 95% intervals")
+    show_csv(table, "differences.csv", "compare_csv")
+
+
+def show_spectra(chosen: Sequence[Item], experiment: Experiment) -> None:
+    """Singular values of the representations, one line an item; whole sweeps at a strength they share."""
+    st.subheader("Spectra of the representations", anchor=False)
+    shared = shared_strengths(chosen)
+    strength = experiment.focus
+    if shared:
+        strength = st.select_slider(
+            f"Whole sweeps at {experiment.strength_label}", shared, format_func=format_strength,
+            value=min(shared, key=lambda s: abs(s - experiment.focus)), key="compare_spectra_strength",
+        ) if len(shared) > 1 else shared[0]  # fmt: skip
+    summary = summarize_compared_spectra(compared_arrays(chosen, SPECTRA["representations"], strength))
+    figure = plot_compared_spectra(summary, theme=theme())
+    show_figure(figure, "compare_spectra", alt=compared_spectra_alt_text(summary), table=summary)

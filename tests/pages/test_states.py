@@ -1,0 +1,161 @@
+"""Every page on an empty, a running and a finished store: it runs, and it says in words what is the case."""
+
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+
+from pages.components import cached
+from pages.components.run_table import table_key
+from tests.pages.conftest import OpenPage, button_named, charts, checked, words
+from tests.pages.stores import ERROR, TRACEBACK, finished_sweep, running_sweep, small_spec
+from werank_core.settings import Settings
+from werank_core.store import Store
+from werank_core.store.runs import submit
+
+TITLES = {
+    "app.py": "Does my network lose rank, and does it matter?",
+    "pages/toy.py": "Does WERank keep the rank of a self-supervised encoder?",
+    "pages/compare.py": "What changes between these runs, and is it more than noise?",
+    "pages/runs.py": "What has been trained here?",
+}
+EMPTY = {
+    "app.py": "Nothing trained yet.",
+    "pages/toy.py": "No sweep yet.",
+    "pages/compare.py": "Nothing to compare yet",
+    "pages/runs.py": "No runs here yet.",
+}
+
+
+@pytest.mark.parametrize("script", TITLES)
+def test_an_empty_store_says_so_in_one_sentence(open_page: OpenPage, script: str) -> None:
+    at = open_page(script)
+    assert [title.value for title in at.title] == [TITLES[script]]
+    assert words(at).count(EMPTY[script]) == 1
+
+
+@pytest.mark.parametrize("script", ["app.py", "pages/toy.py"])
+def test_an_empty_store_offers_the_example_at_one_click(
+    open_page: OpenPage, script: str, store: Store, started: list[Settings]
+) -> None:
+    at = open_page(script)
+    checked(button_named(at, "Run the example").click().run())
+    sweeps = cached.sweeps("toy_ssl")
+    assert sweeps["name"].tolist() == ["Example: Digits"]
+    assert sweeps["queued"].tolist() == [40]
+    assert len(started) >= 1
+
+
+@pytest.mark.parametrize("script", TITLES)
+@pytest.mark.parametrize("fill", [running_sweep, finished_sweep])
+def test_every_page_runs_on_every_store(
+    open_page: OpenPage, store: Store, script: str, fill: Callable[[Store], str]
+) -> None:
+    fill(store)
+    at = open_page(script)
+    assert [title.value for title in at.title] == [TITLES[script]]
+    nothing_finished = fill is running_sweep and script == "pages/compare.py"
+    assert (EMPTY[script] in words(at)) == nothing_finished
+
+
+def test_overview_shows_the_newest_sweep_as_a_card(open_page: OpenPage, store: Store) -> None:
+    sweep_id = finished_sweep(store)
+    at = open_page("app.py")
+    assert "7 finished, 1 failed, 1 diverged" in words(at)
+    measured, theory, card = charts(at)
+    assert len(measured["data"][-1]["x"]) == len(card["data"][-1]["x"]) == 3
+    assert len(theory["data"]) == 3
+    links = [link.proto.query_string for link in at.get("page_link")]
+    assert f"toy_sweep={sweep_id}" in links
+
+
+def test_a_running_sweep_has_its_strip_and_says_what_is_missing(open_page: OpenPage, store: Store) -> None:
+    running_sweep(store)
+    at = open_page("pages/toy.py")
+    assert "**running**" in words(at)
+    assert not button_named(at, "Cancel").disabled
+    picture = charts(at)[0]
+    assert picture["data"] == []
+    assert "when the first runs finish" in picture["layout"]["annotations"][0]["text"].replace("<br>", " ")
+    spectra = charts(at)[1]
+    assert len([trace for trace in spectra["data"] if trace.get("name")]) == 2 * 3
+
+
+def test_a_queue_nobody_works_on_gets_a_worker(open_page: OpenPage, store: Store, started: list[Settings]) -> None:
+    submit(store, small_spec())
+    at = open_page("pages/toy.py")
+    assert "**starting a worker**" in words(at)
+    at.run()
+    assert len(started) == 1
+
+
+def test_a_finished_sweep_has_three_curves_and_counts_what_went_wrong(open_page: OpenPage, store: Store) -> None:
+    finished_sweep(store)
+    picture, spectra = charts(open_page("pages/toy.py"))
+    means = [trace for trace in picture["data"] if trace["mode"] == "lines+markers"]
+    assert [trace["x"] for trace in means] == [[0.1, 1.0]] * 3
+    strip = [trace for trace in picture["data"] if trace["mode"] == "markers" and trace["xaxis"] == "x2"]
+    assert [len(trace["y"]) for trace in strip] == [3, 1] * 3
+    caption = picture["layout"]["title"]["text"].replace("<br>", " ")
+    assert "Mean and 95% interval over 3 seeds, at some strengths 1." in caption
+    assert "1 run diverged at α = 1, not in the mean." in caption
+    assert "1 run failed at α = 1, not in the mean." in caption
+    lines = [trace for trace in spectra["data"] if trace.get("name")]
+    assert len(lines) == 2 * 3
+    assert [step["label"] for step in spectra["layout"]["sliders"][0]["steps"]] == ["0", "10", "20", "30", "40"]
+
+
+def test_the_card_compares_in_pairs(open_page: OpenPage, store: Store) -> None:
+    finished_sweep(store)
+    at = open_page("pages/toy.py")
+    (box,) = [box for box in at.selectbox if box.label == "α against 0"]
+    assert box.value == 0.1
+    assert words(at).count("n = 3 paired seeds") == 3
+    box.select(1.0)
+    checked(at.run())
+    assert words(at).count("n = 1 paired seeds") == 3
+
+
+@pytest.mark.parametrize(
+    ("panel", "number"),
+    [("Spectra", 2), ("Training", 2), ("Rank against accuracy", 2), ("Runs", 1), ("Settings", 1)],
+)
+def test_every_panel_draws_what_it_says(open_page: OpenPage, store: Store, panel: str, number: int) -> None:
+    finished_sweep(store)
+    at = open_page("pages/toy.py", toy_details=panel)
+    figures = charts(at)
+    assert len(figures) == number
+    if panel == "Training":
+        bold = [t for t in figures[1]["data"] if t.get("text")]
+        assert len(bold) == 4 * 3  # loss and three metrics, three strengths
+    if panel == "Rank against accuracy":
+        assert sum(len(trace["x"]) for trace in figures[1]["data"]) == 7
+        assert "n = 7 runs" in figures[1]["layout"]["title"]["text"]
+    if panel == "Runs":
+        assert len(at.dataframe[0].value) == 9
+    if panel == "Settings":
+        table = at.dataframe[0].value.set_index("setting")
+        assert table.loc["depth", ["value", "default"]].tolist() == ["2", "4"]
+
+
+def test_a_failed_run_shows_its_error_and_traceback_on_request(open_page: OpenPage, store: Store) -> None:
+    finished_sweep(store)
+    at = open_page("pages/runs.py")
+    assert "9 runs" in words(at)
+    frame = cached.runs()
+    place = frame.index[frame["state"] == "failed"][0]
+    at.session_state[table_key(frame, "runs")] = {"selection": {"rows": [int(place)], "columns": []}}
+    checked(at.run())
+    assert [error.value for error in at.error] == [ERROR]
+    assert TRACEBACK in [code.value for code in at.code]
+    assert "killed" in [code.value for code in at.code]
+
+
+def test_a_store_from_a_newer_version_is_one_sentence_on_every_page(open_page: OpenPage, store: Store) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    for script in TITLES:
+        at = open_page(script)
+        (error,) = at.error
+        assert "newer version of WERank Lab" in error.value
+        assert [title.value for title in at.title] == [TITLES[script]]
