@@ -6,6 +6,7 @@ download had finished stays in scikit-learn's cache beside the arrays: asking ag
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +98,10 @@ def download_images(entry: ImageEntry, root: Path, on_progress: Callable[[str], 
     on_progress(f"{entry.title}: {len(labels):,} images in {entry.num_classes} classes, as published")
     path = image_path(entry, root)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{entry.name}-", delete=False) as partial:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{entry.name}-") as folder:
+        partial = Path(folder) / path.name
         np.savez_compressed(partial, images=images, labels=labels)
-    os.replace(partial.name, path)
+        os.replace(partial, path)
     return path
 
 
@@ -108,15 +110,19 @@ def _fetched(entry: ImageEntry, root: Path) -> tuple[Pixels, NDArray[np.int64]]:
     from sklearn.datasets import fetch_openml
 
     try:
-        reply: Any = fetch_openml(
-            data_id=entry.data_id,
-            data_home=str(root),
-            cache=True,
-            as_frame=False,
-            parser="pandas",
-            n_retries=1,
-            delay=0.5,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reply: Any = fetch_openml(
+                data_id=entry.data_id,
+                data_home=str(root),
+                as_frame=False,
+                parser="pandas",
+                n_retries=1,
+                delay=0.5,
+                # column types as pandas infers them: scikit-learn 1.9 asks for categories, which pandas 3 makes of
+                # numbers, and then fails on them as if they were text
+                read_csv_kwargs={"dtype": {}},
+            )
     except OSError as error:
         raise ImageError(
             f"{entry.title} could not be downloaded from OpenML ({type(error).__name__}): check the network and ask "
@@ -126,10 +132,10 @@ def _fetched(entry: ImageEntry, root: Path) -> tuple[Pixels, NDArray[np.int64]]:
         raise ImageError(
             f"OpenML's reply for {entry.title} is not the data set ({error}): ask again later, or choose digits."
         ) from error
-    pixels = np.asarray(reply.data, dtype=np.float64)
-    labels = np.unique(np.asarray(reply.target), return_inverse=True)[1]
-    if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 255:
-        raise ImageError(f"{entry.title} has pixels outside 0..255: this is not the data set.")
+    pixels, labels = np.asarray(reply.data), np.unique(np.asarray(reply.target), return_inverse=True)[1]
+    # NaN fails both comparisons
+    if not np.issubdtype(pixels.dtype, np.number) or not (pixels.min() >= 0 and pixels.max() <= 255):
+        raise ImageError(f"{entry.title} has pixels that are no numbers in 0..255: this is not the data set.")
     return pixels.round().astype(np.uint8), labels.astype(np.int64)
 
 
