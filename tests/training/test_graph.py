@@ -17,7 +17,7 @@ from werank_core.datasets.graph_files import keep_own_graph
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.blocks import block_gradients, blocks
 from werank_core.training.graph import GraphSSL, ema_decay_at, train
-from werank_core.training.graph_data import block_size, load_graph_data, run_bytes
+from werank_core.training.graph_data import block_size, load_graph_data, needed_bytes
 from werank_core.training.recorder import MemorySink, Recorder, Workplace
 from werank_core.vocabulary import METRICS
 
@@ -230,7 +230,15 @@ class TestData:
         data = load_graph_data(config, [0], tmp_path, "cpu")[0]
         with pytest.raises(GraphError, match=r"one run needs about .* choose smaller widths"):
             block_size(config, data, 4, "cpu")
-        assert run_bytes(config, 90, 12) < run_bytes(config, 900, 12)
+
+    def test_memory_is_known_before_anything_is_loaded(self, tmp_path: Path) -> None:
+        keep_bag_of_words(tmp_path)
+        own = small(dataset="own", own_graph="bags")
+        assert needed_bytes(own, tmp_path) < needed_bytes(own.replaced(objective="grace"), tmp_path)
+        assert needed_bytes(small(), tmp_path) < needed_bytes(small(num_nodes=900), tmp_path)
+        assert needed_bytes(small(dataset="cora"), tmp_path) < needed_bytes(small(dataset="coauthor_physics"), tmp_path)
+        with pytest.raises(GraphError, match="no graph of your own named 'x'"):
+            needed_bytes(small(dataset="own", own_graph="x"), tmp_path)
 
     def test_block_of_one_on_a_cpu(self, tmp_path: Path) -> None:
         assert block_size(small(), load_graph_data(small(), [0], tmp_path, "cpu")[0], 8, "cpu") == 1

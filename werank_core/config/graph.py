@@ -43,11 +43,11 @@ class GraphConfig(ExperimentConfig):
     )
     download: bool = setting(False, "Fetch the graph if it is not in the data folder yet.", group="data")
     num_nodes: int = setting(
-        1_000, "Nodes drawn.", group="data", title="Nodes", unit="nodes", ge=20, le=200_000, log=True, when=_BLOCKS
+        600, "Nodes drawn.", group="data", title="Nodes", unit="nodes", ge=20, le=200_000, log=True, when=_BLOCKS
     )
     num_classes: int = setting(5, "Classes K, as equal as the nodes allow.", group="data", ge=2, le=100, when=_BLOCKS)
     homophily: float = setting(
-        0.7,
+        0.6,
         "Expected share of edges inside a class; 1/K carries no information.",
         group="data",
         ge=0,
@@ -68,7 +68,7 @@ class GraphConfig(ExperimentConfig):
         64, "Dimension of the node features.", group="data", title="Features", ge=1, le=10_000, log=True, when=_BLOCKS
     )
     feature_signal: float = setting(
-        1.0, "Length of the class means, in units of the noise.", group="data", ge=0, le=100, when=_BLOCKS
+        0.3, "Length of the class means, in units of the noise.", group="data", ge=0, le=100, when=_BLOCKS
     )
     feature_scaling: Literal["none", "row", "standard"] = setting(
         "none", "Features as they are, rows divided by their sum, or columns standardised.", group="data"

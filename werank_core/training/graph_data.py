@@ -3,25 +3,22 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
 from werank_core.config.graph import GraphConfig
 from werank_core.datasets.block_model import make_block_model
-from werank_core.datasets.graph_catalogue import GraphError
 from werank_core.datasets.graph_data import Graph, scaled_features
+from werank_core.datasets.graph_memory import check_budget, free_bytes, graph_bytes, graph_size, run_bytes
 from werank_core.datasets.graphs import load_graph
 from werank_core.datasets.splits import graph_splits
 from werank_core.metrics.probe import ProbeSplits
 from werank_core.models.graph_view import AugmentableGraph, GraphView
 from werank_core.models.propagate import SparseFeatures, propagation, sparse_features
 
-FLOAT = 4
 DROPPED_EDGES = 0.1
 NOISE = 0.1
 
@@ -102,20 +99,20 @@ def _features(graph: Graph, config: GraphConfig) -> Tensor | SparseFeatures:
     return sparse_features(indptr, indices, torch.from_numpy(scaled.data.astype(np.float32)), scaled.shape[1])
 
 
-def run_bytes(config: GraphConfig, num_nodes: int, num_features: int) -> int:
-    """Memory one run needs while it takes a step.
+def needed_bytes(config: GraphConfig, root: Path) -> int:
+    """Memory of a graph and of one run on it, without loading it."""
+    if config.dataset == "block_model":
+        n, d = config.num_nodes, config.feature_dimension
+        size = n, round(n * config.average_degree), d, n * d
+    else:
+        size = graph_size(config.dataset, root, config.own_graph)
+    nodes, edges, features, stored = size
+    return graph_bytes(nodes, edges, stored) + _run_bytes(config, nodes, features)
 
-    Activations of both views: about five arrays a layer for the online network (product, propagated, normalised,
-    activated and one gradient in flight), three for the target, four a head layer; six copies of the weights
-    (parameter, gradient, two moments, target, one temporary).
-    """
-    widths = config.widths
-    per_node = 2 * (8 * sum(widths) + 4 * (config.head_width + config.output_width))
-    if config.objective == "grace":
-        per_node += 2 * 1024  # a block of 1,024 similarities against all nodes, forward and backward
-    sizes = [num_features, *widths]
-    weights = sum(a * b for a, b in pairwise(sizes)) + 2 * config.output_width * config.head_width
-    return FLOAT * (num_nodes * per_node + 6 * weights)
+
+def _run_bytes(config: GraphConfig, num_nodes: int, num_features: int) -> int:
+    similarities = config.objective == "grace"
+    return run_bytes(num_nodes, num_features, config.widths, config.head_width, similarities=similarities)
 
 
 def block_size(config: GraphConfig, data: GraphData, num_runs: int, device: str) -> int:
@@ -124,12 +121,8 @@ def block_size(config: GraphConfig, data: GraphData, num_runs: int, device: str)
     Raises:
         GraphError: one run alone is larger than the budget, with both numbers.
     """
-    needed = run_bytes(config, data.num_nodes, data.graph.features.shape[1])
-    free = torch.cuda.mem_get_info()[0] if device.startswith("cuda") else psutil.virtual_memory().available
-    budget = int(config.memory_share * free)
-    if needed > budget:
-        raise GraphError(
-            f"one run needs about {needed / 1e9:.1f} GB and the budget is {budget / 1e9:.1f} GB "
-            f"({config.memory_share:.0%} of what is free): choose smaller widths, another graph or a larger budget."
-        )
-    return max(1, min(num_runs, budget // needed)) if device.startswith("cuda") else 1
+    needed = _run_bytes(config, data.num_nodes, data.graph.features.shape[1])
+    free = torch.cuda.mem_get_info()[0] if device.startswith("cuda") else free_bytes()
+    check_budget(needed, free, config.memory_share)
+    fitting = int(config.memory_share * free) // needed
+    return max(1, min(num_runs, fitting)) if device.startswith("cuda") else 1

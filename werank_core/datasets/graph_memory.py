@@ -1,0 +1,72 @@
+"""Whether a graph fits the memory a job may use: plain arithmetic, so that it is said before anything is queued."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from werank_core.datasets.graph_catalogue import CATALOGUE, GraphError
+from werank_core.datasets.graph_files import own_graph_path
+
+FLOAT = 4
+
+
+def run_bytes(
+    num_nodes: int, num_features: int, widths: Sequence[int], head_width: int, *, similarities: bool = False
+) -> int:
+    """Memory one run needs while it takes a step.
+
+    Activations of both views: about five arrays a layer for the online network (product, propagated, normalised,
+    activated and one gradient in flight), three for the target, four a head layer; six copies of the weights
+    (parameter, gradient, two moments, target, one temporary). `similarities`: also a block of 1,024 similarities
+    against all nodes of both views, forward and backward (GRACE).
+    """
+    per_node = 2 * (8 * sum(widths) + 4 * (head_width + widths[-1])) + (4 * 1024 if similarities else 0)
+    weights = sum(a * b for a, b in pairwise([num_features, *widths])) + 2 * widths[-1] * head_width
+    return FLOAT * (num_nodes * per_node + 6 * weights)
+
+
+def graph_bytes(num_nodes: int, num_edges: int, stored_features: int) -> int:
+    """Memory of the graph itself: six index or value arrays an entry of Â, and as many a stored feature."""
+    return 40 * (num_edges + num_nodes) + 40 * stored_features
+
+
+def graph_size(dataset: str, root: Path, own_name: str = "") -> tuple[int, int, int, int]:
+    """Nodes, directed edges, features and stored feature values of a public graph or an own one, read from its header.
+
+    Raises:
+        GraphError: unknown graph.
+    """
+    if dataset != "own":
+        found = CATALOGUE.get(dataset)
+        if found is None:
+            raise GraphError(f"unknown graph {dataset!r}; known are block_model, own, {', '.join(CATALOGUE)}.")
+        return found.num_nodes, found.num_edges, found.num_features, found.nonzero_features
+    path = own_graph_path(own_name, root)
+    if not path.exists():
+        raise GraphError(f"there is no graph of your own named {own_name!r}: upload it first.")
+    with np.load(path, allow_pickle=False) as file:
+        sparse = "features_shape" in file.files
+        shape = tuple(int(n) for n in file["features_shape"]) if sparse else file["features"].shape
+        stored = len(file["features_data"]) if sparse else shape[0] * shape[1]
+        return int(shape[0]), len(file["indices"]), int(shape[1]), int(stored)
+
+
+def free_bytes() -> int:
+    """Memory that new work may take on this machine."""
+    return int(psutil.virtual_memory().available)
+
+
+def check_budget(needed: int, free: int, share: float) -> None:
+    """Compare what one run needs with the budget.
+
+    Raises:
+        GraphError: it is larger, with both numbers and what to do.
+    """
+    if needed > share * free:
+        raise GraphError(
+            f"one run needs about {needed / 1e9:.2g} GB and the budget is {share * free / 1e9:.2g} GB "
+            f"({share:.0%} of what is free): choose smaller widths, another graph or a larger budget."
+        )
