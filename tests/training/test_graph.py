@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
+from scipy import sparse, stats
 
 from bench.graph_step import Twins
 from werank_core.config.graph import GraphConfig
@@ -242,3 +242,32 @@ class TestData:
 
     def test_block_of_one_on_a_cpu(self, tmp_path: Path) -> None:
         assert block_size(small(), load_graph_data(small(), [0], tmp_path, "cpu")[0], 8, "cpu") == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("block", [1, 4])
+def test_a_gpu_computes_the_same_losses(block: int, tmp_path: Path) -> None:
+    keep_bag_of_words(tmp_path)
+    configs = [small(dataset="own", own_graph="bags", strength=a, model_seed=s) for s in (0, 1) for a in (0.0, 0.1)]
+    tasks = [GraphSSL(batch_of(*configs), tmp_path, device, block=block) for device in ("cpu", "cuda")]
+    for step in range(5):
+        for task in tasks:
+            task.advance(step)
+        losses = [task.last_losses["loss"].cpu() for task in tasks]
+        assert torch.allclose(*losses, rtol=1e-3)
+    assert torch.isfinite(tasks[1].measure(6)[0]["effective_rank"]).all()
+
+
+def test_werank_raises_the_rank_of_representations_under_weak_augmentation(tmp_path: Path) -> None:
+    """Block model, augmentation scale 0.25, five paired seeds: the 95% t-interval of the difference excludes 0."""
+    changes = {"num_nodes": 200, "hidden_width": 32, "output_width": 16, "head_width": 32, "epochs": 60, "records": 1}
+    configs = [
+        GraphConfig(**changes, num_splits=1, augmentation_scale=0.25, strength=a, model_seed=s, data_seed=s)
+        for s in range(5)
+        for a in (0.0, 0.1)
+    ]
+    sink = MemorySink()
+    train(batch_of(*configs), Recorder(sink), Workplace(data_folder=tmp_path))
+    plain, regularized = sink.last("effective_rank").reshape(5, 2).T
+    interval = stats.ttest_rel(regularized, plain).confidence_interval(0.95)
+    assert interval.low > 0
