@@ -71,7 +71,7 @@ class Experiment:
         return self.batch_varies | {"strength", "model_seed", "data_seed"}
 
 
-_THEORY_DECAYS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
+_THEORY_DECAYS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
 
 
 def _presets(configs: Mapping[str, tuple[str, ExperimentConfig]], **sweeps: Mapping[str, Any]) -> dict[str, Preset]:

@@ -268,6 +268,7 @@ _METRICS = (
         OURS,
         span=_SIZE,
     ),
+    Metric("product_singular_value", "singular value of the product", "σⱼ of W_L ··· W₁", OURS, span=_SIZE),
     Metric(
         "closed_form_error",
         "distance to the closed form",

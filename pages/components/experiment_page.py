@@ -91,20 +91,20 @@ def _remember(prefix: str, sweep_id: str) -> None:
 
 
 def _selected_sweep(experiment: Experiment, prefix: str) -> str | None:
-    """The sweep that is looked at: just submitted, in the address, or the newest."""
+    """The sweep that is looked at: just submitted, in the address, or the newest.
+
+    The address is kept by hand: a bound widget writes what it displays, and that changes while a sweep runs.
+    """
     key = f"{prefix}_sweep"
     options = cached.sweeps(experiment.name)
-    if f"{prefix}_next_sweep" in st.session_state:
-        st.session_state[key] = st.session_state.pop(f"{prefix}_next_sweep")
     ids = list(options["sweep_id"])
     if not ids:
         return None
-    if st.session_state.get(key, ids[0]) not in ids:
-        del st.session_state[key]
+    wanted = st.session_state.pop(f"{prefix}_next_sweep", None) or st.session_state.get(key, st.query_params.get(key))
+    st.session_state[key] = wanted if wanted in ids else ids[0]
     names = {str(row["sweep_id"]): _sweep_label(row) for _, row in options.iterrows()}
-    chosen: str | None = st.selectbox(
-        "Sweep", ids, format_func=lambda i: names.get(i, i), key=key, bind="query-params", label_visibility="collapsed"
-    )
+    chosen: str = st.selectbox("Sweep", ids, format_func=lambda i: names[i], key=key, label_visibility="collapsed")
+    st.query_params[key] = chosen
     return chosen
 
 
@@ -137,11 +137,13 @@ def _view(experiment: Experiment, prefix: str, sweep_id: str | None, metrics: tu
 
 
 def recorded(metrics: Sequence[str], frame: pd.DataFrame) -> tuple[str, ...]:
-    """Those of the metrics that the frame has, with their split where it is the only one; all when it has none."""
+    """Those of the metrics that the frame has, held-out numbers before training ones; all if it has none."""
     keys: list[str] = []
     for name in metrics:
         splits: Any = frame.loc[frame["metric"] == name, "split"].unique() if len(frame) else []
-        keys += [f"{splits[0]}/{name}" if splits[0] else name] if len(splits) else []
+        told = sorted(set(splits) - {"train"}) or list(splits)
+        # "/name" asks for the metric without a split, "name" for every split of it.
+        keys += [f"{told[0]}/{name}" if len(splits) > 1 or told[0] else name] if told else []
     return tuple(keys) or tuple(metrics)
 
 

@@ -63,8 +63,8 @@ class Recorder:
             values: `name` or `split/name` -> `(R,)`, or `(R, L)` for one value a layer.
             arrays: `(name, layer)` -> `(R, ...)`: spectra, pictures of the representations.
         """
-        columns = [value.detach().reshape(len(value), -1).double() for value in values.values()]
-        table = torch.cat(columns, dim=1).cpu().numpy() if columns else np.zeros((0, 0))
+        columns = [value.detach().reshape(len(value), -1) for value in values.values()]
+        table = torch.cat(columns, dim=1).cpu().double().numpy() if columns else np.zeros((0, 0))
         stops = np.cumsum([column.shape[1] for column in columns])
         parts = np.split(table, stops[:-1], axis=1) if columns else []
         plain = {

@@ -1,0 +1,190 @@
+"""Details that only rank collapse has: ranks at a tolerance, certificate, closed forms, both knobs, compression."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from pages.components import cached
+from pages.components.answer import Choice
+from pages.components.charts import show_figure, theme
+from pages.components.run_table import show_runs
+from werank_core.config import RankCollapseConfig
+from werank_core.datasets import openml
+from werank_core.figures import collapse_frames as frames
+from werank_core.figures.alt_text import map_alt_text, strength_alt_text
+from werank_core.figures.compression import plot_compression, summarize_compression
+from werank_core.figures.formats import format_strength
+from werank_core.figures.maps import plot_maps
+from werank_core.figures.strength import plot_layers_strength, plot_strength
+from werank_core.figures.summaries import distinct, summarize_grid, summarize_strength
+from werank_core.settings import settings
+from werank_core.sweeps import SweepSpec
+
+BOUNDS = ("distance_to_rank", "certificate_bound", "tcv_bound")
+MAPS = ("accuracy", "effective_rank", "relative_tcv", "distance_to_rank")
+TOLERANCES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
+
+
+def image_data_is_there(spec: SweepSpec, prefix: str) -> bool:
+    """Whether the sweep's images can be loaded; where they cannot, one sentence and what to do."""
+    config = spec.config
+    assert isinstance(config, RankCollapseConfig)
+    root = settings().data_folder
+    if (
+        config.dataset not in openml.CATALOGUE
+        or openml.is_downloaded(config.dataset, root)
+        or st.session_state.get(f"{prefix}_fetch_agreed")
+    ):
+        return True
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.warning(f"{config.dataset} is not on this machine yet. The first job of the sweep can fetch it from OpenML.")
+        if st.button("Fetch it", key=f"{prefix}_fetch"):
+            st.session_state[f"{prefix}_fetch_agreed"] = True
+            st.rerun()
+    return False
+
+
+def _states(choice: Choice) -> dict[str, str]:
+    return dict(zip(choice.frame["run_id"], choice.frame["state"], strict=True)) if len(choice.frame) else {}
+
+
+def show_ranks(choice: Choice) -> None:
+    """Numerical rank per layer against λ, from the stored spectra, at a tolerance that is a control."""
+    tolerance = st.select_slider(
+        "Tolerance: singular values above this share of the largest count", TOLERANCES, value=1e-2,
+        key=f"{choice.prefix}_tolerance", format_func=lambda value: f"{value:g}",
+    )  # fmt: skip
+    spectra = cached.arrays(choice.sweep_id, "weight_spectrum")
+    points = frames.ranks_at_tolerance(spectra, float(tolerance), _states(choice))
+    _show_layers(choice, points, ("weight_numerical_rank",), "ranks")
+
+
+def _show_layers(choice: Choice, points: pd.DataFrame, metrics: tuple[str, ...], name: str) -> None:
+    summary = summarize_strength(points, metrics, expected_seeds=choice.spec.seeds)
+    label = choice.experiment.strength_label
+    figure = plot_layers_strength(summary, points, metrics, strength_label=label, theme=theme())
+    show_figure(figure, f"{choice.prefix}_{name}", alt=strength_alt_text(summary, metrics, label), table=summary)
+
+
+def show_certificate(choice: Choice) -> None:
+    """Distance to rank K below its two bounds, layer by layer, and how often it was violated: never."""
+    config = choice.spec.config
+    assert isinstance(config, RankCollapseConfig)
+    if not config.coupled:
+        st.info(
+            "AdamW decays weights apart from the loss, so its fixed points do not solve λW = −∇L and the certificate "
+            "does not hold. Choose SGD or Adam to see it."
+        )
+        return
+    history = cached.history(choice.sweep_id, BOUNDS)
+    seconds = distinct(choice.frame["second_value"].dropna())
+    broken, checked = frames.violations(history)
+    sentence = (
+        f"{broken} violations in {checked:,} recorded (run, layer, step)." if checked else "Nothing recorded yet."
+    )
+    (st.error if broken else st.caption)(
+        sentence + " At λ = 0 the bounds are undefined; a layer narrower than K has distance 0."
+    )
+    layers = sorted(set(choice.frame.loc[choice.frame["metric"] == BOUNDS[0], "layer"]))
+    if not layers:
+        return
+    layer = st.segmented_control("Layer", layers, default=layers[0], required=True, key=f"{choice.prefix}_bound_layer")
+    points = choice.frame[choice.frame["metric"].isin(BOUNDS) & (choice.frame["layer"] == layer)]
+    if seconds:
+        axis = str(choice.spec.second_axis).replace("_", " ")
+        second = st.segmented_control(
+            axis,
+            seconds,
+            default=seconds[0],
+            required=True,
+            key=f"{choice.prefix}_bound_second",
+            format_func=format_strength,
+        )
+        points = points[points["second_value"] == second].assign(second_value=math.nan)
+    # One row of the figure: the three numbers are lines told apart by `split`.
+    points = points.assign(split=points["metric"].map(_BOUND_NAMES), metric=BOUNDS[0], layer=0)
+    summary = summarize_strength(points, BOUNDS[:1], expected_seeds=choice.spec.seeds)
+    label = choice.experiment.strength_label
+    figure = plot_strength(summary, points, BOUNDS[:1], strength_label=label, theme=theme())
+    alt = strength_alt_text(summary, BOUNDS[:1], label)
+    show_figure(figure, f"{choice.prefix}_certificate", alt=alt, table=summary)
+
+
+_BOUND_NAMES = {"distance_to_rank": "distance", "certificate_bound": "certificate", "tcv_bound": "TCV bound"}
+
+
+def show_closed_form(choice: Choice) -> None:
+    """Deep linear networks on white inputs: measured singular values and ranks in front of the closed form."""
+    products = cached.arrays(choice.sweep_id, "product_spectrum")
+    targets = cached.arrays(choice.sweep_id, "target_spectrum")
+    if products.empty or targets.empty:
+        st.info("There is a closed form for deep linear networks on whitened inputs: start from the preset *Theory*.")
+        return
+    config = choice.spec.config
+    assert isinstance(config, RankCollapseConfig)
+    by_depth = choice.spec.second_axis == "depth"
+    depths = [int(d) for d in distinct(products["second_value"].dropna())] if by_depth else [config.depth]
+    target = np.stack([np.asarray(values, float) for values in targets["values"]]).mean(0)
+    label = choice.experiment.strength_label
+    strengths = distinct(products["strength"])
+    if by_depth:
+        points = frames.product_ranks(products, 1e-2, _states(choice))
+        _show_theory(choice, points, "numerical_rank", frames.closed_form_ranks(target, strengths, depths), label)
+    depth = (
+        st.segmented_control("Depth", depths, default=depths[-1], required=True, key=f"{choice.prefix}_depth")
+        or depths[0]
+    )
+    chosen = products[products["second_value"] == depth] if by_depth else products
+    points = frames.product_singular_values(chosen.assign(second_value=math.nan), _states(choice))
+    theory = frames.closed_form_values(target, strengths, int(depth))
+    _show_theory(choice, points, "product_singular_value", theory, label)
+    st.caption("The closed form is drawn for the mean target spectrum of the seeds; each seed has its own.")
+
+
+def _show_theory(choice: Choice, points: pd.DataFrame, name: str, theory: pd.DataFrame, label: str) -> None:
+    summary = summarize_strength(points, [name], expected_seeds=choice.spec.seeds)
+    figure = plot_strength(
+        summary, points, [name], strength_label=label, theme=theme(), theory=theory,
+        second_axis_label="depth" if choice.spec.second_axis == "depth" else None,
+    )  # fmt: skip
+    show_figure(figure, f"{choice.prefix}_{name}", alt=strength_alt_text(summary, [name], label), table=summary)
+
+
+def show_both_knobs(choice: Choice) -> None:
+    """Weight decay against WERank as linked maps; a click on a cell lists its runs."""
+    st.caption(
+        "Weight decay lowers rank, WERank raises it. Both at once is this project's synthesis, neither paper's claim."
+    )
+    if choice.spec.second_axis != "werank_strength":
+        st.info("Needs a grid: start from the preset *Both knobs*, whose second axis is the WERank strength.")
+        return
+    frame = _layers_averaged(choice.frame)
+    grids = {name: summarize_grid(frame, name) for name in MAPS}
+    figure = plot_maps(grids, strength_label=choice.experiment.strength_label, second_label="WERank α", theme=theme())
+    alt = " ".join(map_alt_text(grid, name, "weight decay λ", "WERank α") for name, grid in grids.items())
+    points = show_figure(figure, f"{choice.prefix}_maps", alt=alt, selectable=True)
+    cells = [point["customdata"] for point in points if point.get("customdata")]
+    if cells:
+        runs = cached.runs([choice.sweep_id])
+        near = np.isclose(runs["strength"], cells[0][0]) & np.isclose(runs["second_value"], cells[0][1])
+        show_runs(runs[near].reset_index(drop=True), f"{choice.prefix}_cell")
+
+
+def _layers_averaged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Distance to rank K as one number a run: the mean over its layers."""
+    layered = frame[(frame["metric"] == "distance_to_rank") & (frame["layer"] > 0)]
+    keys = [c for c in frame.columns if c not in ("layer", "value")]
+    mean = layered.groupby(keys, dropna=False, as_index=False)["value"].mean().assign(layer=0)
+    whole = frame[(frame["layer"] == 0) & (frame["split"] != "train")]
+    both: pd.DataFrame = pd.concat([whole, mean], ignore_index=True)[list(frame.columns)]
+    return both
+
+
+def show_compression(choice: Choice) -> None:
+    """Accuracy after cutting every layer to its numerical rank, against the parameters kept."""
+    summary = summarize_compression(cached.arrays(choice.sweep_id, "truncation_curve"))
+    figure = plot_compression(summary, strength_label=choice.experiment.strength_label, theme=theme())
+    alt = "Test accuracy after truncation against the share of weights kept, one line a weight decay"
+    show_figure(figure, f"{choice.prefix}_compression", alt=alt, table=summary)

@@ -1,0 +1,86 @@
+"""Stored arrays of rank collapse as tidy frames, closed forms, violations, compression."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from werank_core.figures.collapse_frames import (
+    TIDY,
+    closed_form_ranks,
+    closed_form_values,
+    product_ranks,
+    product_singular_values,
+    ranks_at_tolerance,
+    violations,
+)
+from werank_core.figures.compression import plot_compression, summarize_compression
+from werank_core.theory.deep_linear import optimal_singular_values
+
+
+def arrays(*spectra: list[float]) -> pd.DataFrame:
+    rows = [
+        {
+            "run_id": f"r{i}", "sweep_id": "s", "strength": 0.1 * i, "second_value": np.nan, "seed": 0, "step": 9,
+            "layer": 1, "values": np.array(values, dtype=np.float32),
+        }
+        for i, values in enumerate(spectra)
+    ]  # fmt: skip
+    return pd.DataFrame(
+        rows, columns=["run_id", "sweep_id", "strength", "second_value", "seed", "step", "layer", "values"]
+    )
+
+
+STATES = {"r0": "finished", "r1": "diverged"}
+
+
+@pytest.mark.parametrize(("tolerance", "rank"), [(0.001, 4), (0.05, 3), (0.3, 2), (0.9, 1)])
+def test_rank_is_recomputed_at_any_tolerance(tolerance: float, rank: int) -> None:
+    frame = ranks_at_tolerance(arrays([10, 5, 1, 0.02], [np.nan, 1, 1, 1]), tolerance, STATES)
+    assert list(frame.columns) == TIDY
+    assert frame["value"].iloc[0] == rank
+    assert np.isnan(frame["value"].iloc[1])
+    assert list(frame["state"]) == ["finished", "diverged"]
+
+
+def test_a_product_driven_to_zero_has_rank_zero() -> None:
+    frame = product_ranks(arrays([1e-6, 1e-7], [2.0, 1.0]), 0.01, STATES)
+    assert list(frame["value"]) == [0, 2]
+
+
+def test_singular_values_are_lines_of_their_own() -> None:
+    frame = product_singular_values(arrays([3.0, 1.0]), STATES)
+    assert list(frame["split"]) == ["σ1", "σ2"]
+    assert list(frame["value"]) == [3.0, 1.0]
+    assert product_singular_values(arrays(), STATES).empty
+
+
+def test_closed_forms_are_the_theorys_on_a_dense_grid() -> None:
+    target = np.array([3.0, 1.5, 0.9])
+    frame = closed_form_values(target, [0.0, 0.1, 1.0], depth=3)
+    first = frame[frame["label"] == "closed form σ1"]
+    assert first["strength"].min() == pytest.approx(0.1)
+    expected = [optimal_singular_values(target, s, 3)[0] for s in first["strength"]]
+    np.testing.assert_allclose(first["value"], expected)
+    ranks = closed_form_ranks(target, [0.1, 1.0], [1, 4])
+    assert ranks[ranks["label"] == "closed form, depth 1"]["value"].eq(3).all(), "one layer shrinks and never cuts"
+    assert ranks[ranks["label"] == "closed form, depth 4"]["value"].min() < 3
+
+
+def test_violations_are_counted_where_the_bound_is_defined() -> None:
+    rows = [
+        {"run_id": "r", "layer": layer, "step": 0, "metric": name, "value": value}
+        for layer, (distance, bound) in enumerate([(1.0, 2.0), (2.0, 1.0), (1.0, np.nan)], start=1)
+        for name, value in (("distance_to_rank", distance), ("certificate_bound", bound))
+    ]
+    assert violations(pd.DataFrame(rows)) == (1, 2)
+    assert violations(pd.DataFrame(rows)[:0]) == (0, 0)
+
+
+def test_compression_averages_runs_and_is_total() -> None:
+    curves = [np.array([[0.01, 0.5, 0.9], [0.1, 0.2, 0.5]]), np.array([[0.01, 0.7, 1.0], [0.1, 0.4, 0.7]])]
+    frame = pd.DataFrame({"strength": [0.1, 0.1], "values": curves})
+    summary = summarize_compression(frame)
+    assert list(summary["kept_parameters"]) == pytest.approx([0.6, 0.3])
+    assert list(summary["truncated_accuracy"]) == pytest.approx([0.95, 0.6])
+    assert len(plot_compression(summary).data) == 1
+    assert len(plot_compression(summarize_compression(frame[:0])).data) == 0

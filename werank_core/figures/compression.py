@@ -1,0 +1,59 @@
+"""Accuracy after truncation against the parameters that are kept."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from werank_core.figures.formats import format_strength
+from werank_core.figures.style import MARGIN, Theme, empty_figure, strength_colors, template, title_layout, top_margin
+from werank_core.figures.summaries import distinct
+
+HEIGHT = 420
+COLUMNS = ["strength", "tolerance", "kept_parameters", "truncated_accuracy", "n"]
+
+
+def summarize_compression(arrays: pd.DataFrame) -> pd.DataFrame:
+    """Mean over runs of kept share and accuracy, per strength and tolerance.
+
+    Args:
+        arrays: one row a run whose `values` are `(T, 3)`: tolerance, kept share, accuracy.
+    """
+    rows = [
+        {"strength": row.strength, "tolerance": float(t), "kept_parameters": float(k), "truncated_accuracy": float(a)}
+        for row in arrays.itertuples(index=False)
+        for t, k, a in np.asarray(row.values, dtype=float)
+    ]
+    if not rows:
+        return pd.DataFrame(columns=COLUMNS)
+    groups = pd.DataFrame(rows).dropna().groupby(["strength", "tolerance"])
+    return groups.mean().join(groups.size().rename("n")).reset_index()[COLUMNS]
+
+
+def plot_compression(summary: pd.DataFrame, *, strength_label: str = "strength", theme: Theme = "light") -> go.Figure:
+    """One line a strength through its tolerances: how much accuracy is left at how many parameters."""
+    if summary.empty:
+        return empty_figure("Compression", "Recorded at the end of a run: nothing has finished yet.", theme, HEIGHT)
+    symbol = strength_label.split()[-1]
+    colors = strength_colors(distinct(summary["strength"]))
+    traces = [
+        {
+            "type": "scatter", "mode": "lines+markers", "name": f"{symbol} = {format_strength(strength)}",
+            "x": rows["kept_parameters"].tolist(), "y": rows["truncated_accuracy"].tolist(),
+            "line": {"color": colors[strength], "width": 2}, "marker": {"size": 7},
+            "customdata": rows[["tolerance", "n"]].to_numpy().tolist(),
+            "hovertemplate": "keeps %{x:.1%}, accuracy %{y:.3f}<br>tolerance %{customdata[0]:g}, "
+            "n = %{customdata[1]}",
+        }
+        for strength in distinct(summary["strength"])
+        for rows in [summary[summary["strength"] == strength].sort_values("kept_parameters")]
+    ]  # fmt: skip
+    caption = (
+        "Every layer cut to its numerical rank and stored as two factors where that is smaller; one point a tolerance."
+    )
+    layout = {
+        "template": template(theme), "height": HEIGHT, "title": title_layout("", caption, theme),
+        "margin": MARGIN | {"t": top_margin("", caption) + 8, "b": 88, "l": 64}, "hovermode": "closest",
+        "xaxis": {"title": {"text": "share of the weights kept"}, "tickformat": ".0%"},
+        "yaxis": {"title": {"text": "test accuracy"}},
+    }  # fmt: skip
+    return go.Figure(data=traces, layout=layout)
