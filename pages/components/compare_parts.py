@@ -28,6 +28,7 @@ from werank_core.figures.strength import plot_strength
 from werank_core.figures.summaries import summarize_strength
 
 MOST = 6
+KEY = "compare_items"
 
 
 def choose_items() -> list[Item]:
@@ -38,10 +39,14 @@ def choose_items() -> list[Item]:
             "Nothing to compare yet: this page needs sweeps with finished runs. The overview has an example to run."
         )
         return []
+    # The address is kept by hand: a bound widget writes labels, and those change when a sweep of the same name comes.
+    wanted = st.session_state.get(KEY, st.query_params.get_all(KEY))
+    st.session_state[KEY] = [key for key in wanted if key in available][:MOST]
     keys = st.multiselect(
-        "Compare", list(available), format_func=lambda key: available[key].label, max_selections=MOST,
-        key="compare_items", bind="query-params", placeholder="Add sweeps or strengths; the first is the reference",
+        "Compare", list(available), format_func=lambda key: available[key].label, max_selections=MOST, key=KEY,
+        placeholder="Add sweeps or strengths; the first is the reference",
     )  # fmt: skip
+    st.query_params[KEY] = keys
     if len(keys) < 2:
         st.caption("Choose at least two.")
     return [available[key] for key in keys]

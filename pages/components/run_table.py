@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.components import actions, cached
 from pages.components.charts import show_csv
+from pages.components.layout import explained_errors
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.vocabulary import METRICS, metric
@@ -94,16 +95,18 @@ def _show_actions(frame: pd.DataFrame, chosen: Sequence[str], key: str) -> None:
             st.toast(f"{actions.retry_runs(chosen)} runs queued again.")
             st.rerun()
         if st.button(f"Delete {len(chosen)}", key=f"{key}_delete"):
-            confirm_deletion(chosen)
+            confirm_deletion(frame[frame["run_id"].isin(chosen)])
 
 
 @st.dialog("Delete runs?")
-def confirm_deletion(run_ids: Sequence[str]) -> None:
-    """Ask once more; deleted runs do not come back."""
-    st.markdown(f"**{len(run_ids)} runs** and everything recorded of them will be gone. This cannot be undone.")
-    if st.button(f"Delete {len(run_ids)} runs", type="primary"):
-        st.toast(f"{actions.delete_runs(run_ids)} runs deleted.")
-        st.rerun()
+def confirm_deletion(runs: pd.DataFrame) -> None:
+    """Ask once more, naming what goes; deleted runs do not come back."""
+    of = ", ".join(f"{count} of {name}" for name, count in runs["sweep_name"].fillna("no sweep").value_counts().items())
+    st.markdown(f"**{len(runs)} runs** ({of}) and everything recorded of them will be gone. This cannot be undone.")
+    with explained_errors():
+        if st.button(f"Delete {len(runs)} runs", type="primary"):
+            st.toast(f"{actions.delete_runs(list(runs['run_id']))} runs deleted.")
+            st.rerun()
 
 
 def show_run(run_id: str) -> None:

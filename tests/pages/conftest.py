@@ -69,13 +69,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
 
 @pytest.fixture
-def demo(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The read-only mode, on a store that exists."""
-    monkeypatch.setenv("WERANK_DEMO", "true")
-    settings.cache_clear()
-
-
-@pytest.fixture
 def open_page() -> OpenPage:
     """Runs a script, by default a page, as a browser with these query parameters would."""
 

@@ -94,8 +94,8 @@ def explain(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        if not where:
-            yield message
+        if not where or (where == "config" and problem["type"] == "value_error"):
+            yield message  # it names its fields itself
         elif problem["type"] == "extra_forbidden":
             yield f"{where} is not a field of this config."
         else:
