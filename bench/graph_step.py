@@ -7,6 +7,7 @@ the data folder's Cora. The last line is `ratio: X` for the 512-256 encoder; not
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -114,6 +115,8 @@ def main() -> None:
             download_graph("cora", root, raw=raw)
         print(machine())
         ratios = {name: measured(name, widths, root) for name, widths in SIZES.items()}
+        if torch.cuda.is_available():
+            stacked("cuda", root)
     print(f"ratio: {ratios['512-256']:.2f}")
 
 
@@ -134,6 +137,28 @@ def measured(name: str, widths: tuple[int, int, int], root: Path) -> float:
     cost = median_ratio(seconds["ours"], seconds["ours without WERank"]) - 1
     print(f"{name:8} WERank adds {cost:.1%} to a step")
     return median_ratio(seconds["plain"], seconds["ours"])
+
+
+def stacked(device: str, root: Path, counts: tuple[int, ...] = (1, 4, 8, 16)) -> None:
+    """Milliseconds per run and step where R runs of one seed are one stacked model; prints a line for every R."""
+    for name, widths in SIZES.items():
+        tasks = {}
+        for count in counts:
+            runs = tuple(Run("graph", config(widths, 0.01 * (1 + r))) for r in range(count))
+            tasks[count] = GraphSSL(RunBatch("graph", runs), root, device, block=count)
+        seconds = alternated(
+            {str(count): partial(_finished_step, task, device) for count, task in tasks.items()}, ROUNDS
+        )
+        for count in counts:
+            print(
+                f"{name:8} {device}, R = {count:2d}: {1e3 * median(seconds[str(count)]) / count:7.2f} ms a run and step"
+            )
+
+
+def _finished_step(task: GraphSSL, device: str) -> None:
+    task.advance(1)
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def in_fast_float32(call: Callable[[], object]) -> Callable[[], object]:
