@@ -97,7 +97,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "response": ("product_of_spectral_norms", "response_sensitivity", "objective"),
             },
             batch_varies=frozenset({"augmentation_strength", "learning_rate", "weight_decay"}),
-            max_batch=16,
+            max_batch=20,
             default_strengths=(0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
             default_seeds=5,
             focus=0.1,

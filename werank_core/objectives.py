@@ -12,33 +12,56 @@ from torch import Tensor
 EPSILON = 1e-4
 
 
+CACHE_ELEMENTS = 2**17  # products of one block of runs: what stays in a core's cache until it is used
+
+
 class _InfoNCE(torch.autograd.Function):
-    """mean_i [logsumexp_j s_ij - s_ii] with the softmax kept for the backward pass: one exponential a pair, not two."""
+    """mean_i [logsumexp_j s_ij - s_ii], with its gradient taken at once, while the products s_ij are in the cache.
+
+    ∂L/∂q_i = (Σ_j p_ij k_j - k_i)/B and ∂L/∂k_j = (Σ_i p_ij q_i - q_j)/B need one pass of exponentials, and only they
+    are kept: nothing of size B x B. Symmetric: the mean with the transposed problem, on the same products.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        logits = queries @ keys.mT
-        top = logits.amax(-1)
-        matched = logits.diagonal(dim1=-2, dim2=-1)
-        probabilities = torch.softmax(logits, dim=-1)
-        # The largest probability is 1/sum exp(s - top): the log-sum-exp without a second pass of exponentials.
-        log_sum = top - probabilities.amax(-1).log()
-        return (log_sum - matched).mean(-1), probabilities
+    def forward(queries: Tensor, keys: Tensor, symmetric: bool) -> tuple[Tensor, Tensor, Tensor]:
+        rows = queries.shape[-2]
+        flat = queries.reshape(-1, *queries.shape[-2:]), keys.reshape(-1, *keys.shape[-2:])
+        block = max(1, CACHE_ELEMENTS // rows**2)
+        parts = [_infonce_block(q, k, symmetric) for q, k in zip(*(x.split(block) for x in flat), strict=True)]
+        loss, to_queries, to_keys = (torch.cat(part) for part in zip(*parts, strict=True))
+        return loss.view(queries.shape[:-2]), to_queries.view_as(queries), to_keys.view_as(keys)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(*inputs, output[1])
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        queries, keys, probabilities = ctx.saved_tensors
-        scale = (gradients[0] / queries.shape[-2])[..., None, None]
-        to_queries = probabilities @ keys - keys
-        to_keys = probabilities.mT @ queries - queries
-        return scale * to_queries, scale * to_keys
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        to_queries, to_keys = ctx.saved_tensors
+        scale = gradients[0][..., None, None]
+        return scale * to_queries, scale * to_keys, None
+
+
+def _infonce_block(queries: Tensor, keys: Tensor, symmetric: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss `(b,)` and its gradients `(b, B, D)` for a few runs."""
+    logits = queries @ keys.mT
+    log_sum, probabilities = _softmax_with_log_sum(logits, -1)
+    if symmetric:
+        other_log_sum, other = _softmax_with_log_sum(logits, -2)
+        log_sum, probabilities = (log_sum + other_log_sum) / 2, probabilities.add_(other).div_(2)
+    rows = queries.shape[-2]
+    loss = (log_sum - logits.diagonal(dim1=-2, dim2=-1)).mean(-1)
+    return loss, (probabilities @ keys - keys) / rows, (probabilities.mT @ queries - queries) / rows
+
+
+def _softmax_with_log_sum(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """log Σ exp and softmax along an axis: the largest probability is 1/Σ exp(s - top), so one pass of exponentials."""
+    probabilities = torch.softmax(logits, dim=dim)
+    return logits.amax(dim) - probabilities.amax(dim).log(), probabilities
 
 
 def infonce(
@@ -62,11 +85,8 @@ def infonce(
     """
     if normalize:
         view_1, view_2 = F.normalize(view_1, dim=-1), F.normalize(view_2, dim=-1)
-    loss: Tensor = _InfoNCE.apply(view_1 / temperature, view_2)[0]  # type: ignore[no-untyped-call]
-    if not symmetric:
-        return loss
-    reverse: Tensor = _InfoNCE.apply(view_2 / temperature, view_1)[0]  # type: ignore[no-untyped-call]
-    return (loss + reverse) / 2
+    loss: Tensor = _InfoNCE.apply(view_1 / temperature, view_2, symmetric)[0]  # type: ignore[no-untyped-call]
+    return loss
 
 
 class _LogSumExp(torch.autograd.Function):

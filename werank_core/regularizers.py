@@ -213,5 +213,19 @@ def total_penalty(weights: Sequence[Tensor], penalty: str, layer_weights: Sequen
         raise ValueError(f"penalty {penalty!r} is unknown; choose one of {', '.join(PENALTIES)}.")
     if not weights or len(weights) != len(layer_weights):
         raise ValueError(f"layer weights has {len(layer_weights)} values for {len(weights)} layers; give one a layer.")
-    terms = [w * PENALTIES[penalty](weight) for weight, w in zip(weights, layer_weights, strict=True) if w]
+    groups: dict[torch.Size, list[tuple[Tensor, float]]] = {}
+    for weight, w in zip(weights, layer_weights, strict=True):
+        if w:
+            groups.setdefault(weight.shape, []).append((weight, w))
+    terms = [_weighted_penalty(group, penalty) for group in groups.values()]
     return torch.stack(terms).sum(0) if terms else weights[0].new_zeros(weights[0].shape[:-2])
+
+
+def _weighted_penalty(group: Sequence[tuple[Tensor, float]], penalty: str) -> Tensor:
+    """Σ w · penalty(W) over layers of equal shape, as one batch: on small layers the calls cost more than the sums."""
+    if len(group) == 1:
+        weight, w = group[0]
+        return w * PENALTIES[penalty](weight)
+    values = PENALTIES[penalty](torch.stack([weight for weight, _ in group]))
+    scales = values.new_tensor([w for _, w in group]).reshape(-1, *(1,) * (values.ndim - 1))
+    return (scales * values).sum(0)

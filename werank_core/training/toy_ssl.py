@@ -97,8 +97,19 @@ class ToySSL:
         self._noise = per_run(
             batch.column("augmentation_strength"), torch.empty(len(batch), 1, 1, 1, device=device, dtype=dtype)
         )
+        self._decayed = any(batch.column("weight_decay"))
         self._layer_weights = layer_weights(self.config.schedule, self.config.depth)
+        self._group_runs(batch)
         self._rows = self._stacked("test_rows")
+
+    def _group_runs(self, batch: RunBatch) -> None:
+        """Runs with equal seeds and noise see the same views."""
+        keys = list(zip(self._seed_of_run.tolist(), batch.column("augmentation_strength"), strict=True))
+        groups = list(dict.fromkeys(keys))
+        self._group_of_run = torch.tensor([groups.index(key) for key in keys], device=self.device)
+        self._seed_of_group = torch.tensor([seed for seed, _ in groups], device=self.device)
+        like = torch.empty(len(groups), 1, 1, 1, device=self.device, dtype=self._dtype)
+        self._group_noise = per_run([noise for _, noise in groups], like)
 
     def _build_model(self, batch: RunBatch) -> None:
         modules = [SSLNetwork(self.config, self.splits[0].train_rows.shape[1]).to(self._dtype) for _ in batch.runs]
@@ -114,14 +125,17 @@ class ToySSL:
 
     def advance(self, step: int) -> None:
         """One stacked optimizer step."""
-        drawn = [stream.draw(self._batch_size) for stream in self._streams]
-        rows = torch.stack([rows for rows, _ in drawn]).to(self.device)[self._seed_of_run]
-        noise = torch.stack([noise for _, noise in drawn]).to(self.device, self._dtype)[self._seed_of_run]
-        views = noisy_views(rows, noise, self._noise, self._mask)
-        losses = self.losses(views)["loss"]
+        losses = self.losses(self._draw_views())["loss"]
         self._optimizer.step(run_gradients(losses, self.model.parameters))
         if self.target:
             self._update_target()
+
+    def _draw_views(self) -> Tensor:
+        """Two views `(R, 2, B, d)` of the next batch, made once for the runs that share a seed and a noise."""
+        drawn = [stream.draw(self._batch_size) for stream in self._streams]
+        rows = torch.stack([rows for rows, _ in drawn]).to(self.device)[self._seed_of_group]
+        noise = torch.stack([noise for _, noise in drawn]).to(self.device, self._dtype)[self._seed_of_group]
+        return noisy_views(rows, noise, self._group_noise, self._mask)[self._group_of_run]
 
     def losses(self, views: Tensor) -> Values:
         """The training loss L_ssl + α Σ w_l penalty(W_l) + λ/2 Σ ‖W_l‖² and its parts, each `(R,)`.
@@ -133,7 +147,7 @@ class ToySSL:
         """
         objective, penalty = self._objective(views), self._penalty()
         loss = objective + self._strengths * penalty
-        if self._decays.any():
+        if self._decayed:
             norm = torch.stack([weight.square().flatten(1).sum(1) for weight in self.model.weights()]).sum(0)
             loss = loss + self._decays / 2 * norm
         return {"loss": loss, "objective": objective, "penalty": penalty}
