@@ -7,13 +7,29 @@ present; a class with one sample has within-class variance 0. Labels outside 0..
 with a non-finite representation gives NaN for itself only.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
 from werank_core.metrics.rank import finite_or_zero
+
+
+class ClassMeans(Protocol):
+    """What the geometry of the class means needs to know; see `class_moments` for the other thing that has it."""
+
+    @property
+    def present(self) -> Tensor:
+        """(..., K) mask of the classes with samples."""
+
+    @property
+    def centred_means(self) -> Tensor:
+        """(..., K, D) m_k − m, 0 for absent classes."""
+
+    @property
+    def finite(self) -> Tensor:
+        """(...) mask of the runs whose representations are finite."""
 
 
 class _Classes(NamedTuple):
@@ -62,7 +78,7 @@ def _classes(representations: Tensor, labels: Tensor, num_classes: int) -> _Clas
     return _Classes(samples, labels, sizes, means, finite)
 
 
-def _masked(classes: _Classes, value: Tensor) -> Tensor:
+def _masked(classes: ClassMeans, value: Tensor) -> Tensor:
     return torch.where(classes.finite, value, torch.nan)
 
 
@@ -164,7 +180,11 @@ def nc2_equinorm(representations: Tensor, labels: Tensor, num_classes: int) -> T
     Returns: (...), in [0, √(K−1)]; NaN where all class means coincide.
     Source: Papyan, Han & Donoho 2020, NC2 (equinorm).
     """
-    classes = _classes(representations, labels, num_classes)
+    return equinorm(_classes(representations, labels, num_classes))
+
+
+def equinorm(classes: ClassMeans) -> Tensor:
+    """`nc2_equinorm` of class means (..., K, D)."""
     norms = classes.centred_means.norm(dim=-1)
     count = classes.present.sum(-1)
     mean = norms.sum(-1) / count
@@ -178,7 +198,11 @@ def nc2_equiangular(representations: Tensor, labels: Tensor, num_classes: int) -
     Returns: (...), in [0, 1 + 1/(K−1)]; NaN for fewer than two classes or a class mean equal to m.
     Source: Papyan, Han & Donoho 2020, NC2 (maximal-angle equiangularity; equal angles alone would be its spread).
     """
-    classes = _classes(representations, labels, num_classes)
+    return equiangularity(_classes(representations, labels, num_classes))
+
+
+def equiangularity(classes: ClassMeans) -> Tensor:
+    """`nc2_equiangular` of class means (..., K, D)."""
     directions = classes.centred_means / classes.centred_means.norm(dim=-1, keepdim=True)
     target = 1 / (classes.present.sum(-1) - 1)
     excess = (directions @ directions.mT + target[..., None, None]).abs()
@@ -193,9 +217,13 @@ def nc3_self_duality(representations: Tensor, labels: Tensor, num_classes: int, 
     Raises: ValueError for a classifier of another shape.
     Source: Papyan, Han & Donoho 2020, NC3.
     """
-    classes = _classes(representations, labels, num_classes)
-    if classifier_weight.shape[-2:] != classes.means.shape[-2:]:
-        expected, found = tuple(classes.means.shape[-2:]), tuple(classifier_weight.shape[-2:])
+    return self_duality(_classes(representations, labels, num_classes), classifier_weight)
+
+
+def self_duality(classes: ClassMeans, classifier_weight: Tensor) -> Tensor:
+    """`nc3_self_duality` of class means (..., K, D) and a classifier of that shape."""
+    if classifier_weight.shape[-2:] != classes.centred_means.shape[-2:]:
+        expected, found = tuple(classes.centred_means.shape[-2:]), tuple(classifier_weight.shape[-2:])
         raise ValueError(f"classifier_weight has shape {found}; classes and features ask for {expected}.")
     weight = torch.where(classes.present[..., None], classifier_weight.double(), 0.0)
     gap = _unit(weight) - _unit(classes.centred_means)

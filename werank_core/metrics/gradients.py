@@ -18,13 +18,14 @@ def batch_gradient(deltas: Tensor, inputs: Tensor, num_samples: int | None = Non
         num_samples: N of the factor 1/N where the rows are (sample, position) pairs; None: the number of
             rows.
     Returns:
-        Shape (..., d_out, d_in), float64.
+        Shape (..., d_out, d_in), float64, summed over rows in their own dtype.
     Raises:
         ValueError: row counts that differ, or a `num_samples` below 1.
     Source: the chain rule; see the module's docstring for weight sharing and BatchNorm.
     """
     count = sample_count(deltas, inputs, num_samples)
-    return deltas.double().mT @ inputs.double() / count
+    dtype = torch.promote_types(deltas.dtype, inputs.dtype)
+    return (deltas.to(dtype).mT @ inputs.to(dtype)).double() / count
 
 
 def gradient_rank(gradient: Tensor, tolerance: float = 1e-5) -> Tensor:

@@ -17,6 +17,7 @@ from werank_core.datasets.synthetic import make_mixture
 from werank_core.metrics.collapse import class_means, cluster_labels
 from werank_core.metrics.rank import evaluation_rows
 from werank_core.theory.least_squares import whitened_inputs
+from werank_core.training.stacked import Runs
 
 MOST_TEST_IMAGES = 10_000
 
@@ -53,9 +54,9 @@ class CollapseData:
         members = self.train_labels[..., None] == torch.arange(self.num_classes, device=self.train.device)
         return means.to(self.train.dtype), members.to(self.train.dtype).mean(1)
 
-    def batch(self, runs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, runs: Runs, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Training rows `(R', B, d)` and labels `(R', B)` of some runs, given their row numbers `(R', B)`."""
-        split = self.of_run[runs, None]
+        split = self.of_run[runs][:, None]
         return self.train[split, rows], self.train_labels[split, rows]
 
 

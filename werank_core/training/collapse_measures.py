@@ -11,7 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from werank_core.metrics import collapse, rank
+from werank_core.metrics import rank
+from werank_core.metrics.class_moments import (
+    class_moments,
+    neural_collapse_of_moments,
+    singular_values_of_moments,
+    variation_of_moments,
+)
 from werank_core.metrics.stationarity import (
     RankCertificate,
     batch_gradient,
@@ -170,29 +176,23 @@ def gradient_metrics(layers: Sequence[LayerRows], batch_size: int) -> Values:
 # -- representations ------------------------------------------------------------------------------------------------
 
 
-def representation_metrics(representations: Tensor, clusters: Tensor, target_rank: int) -> tuple[Values, Arrays]:
-    """Rank of the penultimate representations `(R, N, D)` and their cluster variation, `(R,)` each; their spectrum."""
-    spectrum = rank.representation_singular_values(representations)
+def representation_metrics(found: Trace, labels: Tensor, clusters: Tensor, target_rank: int) -> tuple[Values, Arrays]:
+    """Rank, cluster variation and NC1 to NC4 of the penultimate representations, `(R,)` each; their spectrum.
+
+    Args:
+        labels, clusters: `(R, N)`: NC1 to NC4 speak of classes, cluster variation of clusters.
+    """
+    moments = class_moments(found.representations, labels, found.outputs.shape[-1])
+    of_clusters = moments if clusters is labels else class_moments(found.representations, clusters, target_rank)
+    spectrum = singular_values_of_moments(moments)
     values = {
         "effective_rank": rank.effective_rank_of_spectrum(spectrum),
         "numerical_rank": rank.numerical_rank_of_spectrum(spectrum),
         "stable_rank": rank.stable_rank_of_spectrum(spectrum),
-        "total_cluster_variation": collapse.total_cluster_variation(representations, clusters, target_rank),
-        "relative_tcv": collapse.relative_tcv(representations, clusters, target_rank),
     }
+    values |= variation_of_moments(of_clusters)
+    values |= neural_collapse_of_moments(moments, found.layers[-1].weight, found.outputs.argmax(-1))
     return values, {("representation_spectrum", 0): spectrum}
-
-
-def neural_collapse(representations: Tensor, labels: Tensor, classifier: Tensor, outputs: Tensor) -> Values:
-    """NC1 to NC4 of the representations `(R, N, D)` with the classifier `(R, K, D)` and its outputs `(R, N, K)`."""
-    arguments = (representations, labels, outputs.shape[-1])
-    return {
-        "nc1": collapse.nc1(*arguments),
-        "nc2_equinorm": collapse.nc2_equinorm(*arguments),
-        "nc2_equiangular": collapse.nc2_equiangular(*arguments),
-        "nc3_self_duality": collapse.nc3_self_duality(*arguments, classifier),
-        "nc4_agreement": collapse.nc4_agreement(*arguments, outputs.argmax(-1)),
-    }
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from werank_core.training.collapse_network import BatchOrder, evaluating, make_n
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import StackedOptimizer, cosine_factor
 from werank_core.training.recorder import Recorder, Workplace
-from werank_core.training.stacked import StackedModel, State, leaves, map_runs, per_run, run_gradients
+from werank_core.training.stacked import Runs, StackedModel, State, leaves, map_runs, per_run, run_gradients
 
 # Numbers in the widest activation of the runs that step together: more leave the caches, fewer waste calls.
 STEP_NUMBERS = 2**19
@@ -57,7 +57,7 @@ class RankCollapse:
         self._order_of_run = torch.tensor([seeds.index(seed) for seed in batch.column("model_seed")], device=device)
         self.stationary_at = torch.full((len(batch),), torch.nan, dtype=torch.float64, device=device)
         self._stopped = torch.zeros(len(batch), dtype=torch.bool, device=device)
-        self._kept: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._kept: dict[str, tuple[Tensor, Tensor]] = {}
         self._targets = theory.target_spectra(self.data)[self.data.of_run.cpu()] if self.config.closed_form else None
         self.twin: State = {}
         if self.config.centroid_loss:
@@ -92,26 +92,29 @@ class RankCollapse:
                 weight.mul_(1 - factor * per_run(self._rates, weight) * per_run(self._decays, weight))
         optimizer.step(gradients, factor)
 
-    def _blocks(self, numbers: int, num_rows: int) -> Iterator[Tensor]:
-        """Run numbers of the runs still training, as many together as `numbers` allow."""
+    def _blocks(self, numbers: int, num_rows: int) -> Iterator[Runs]:
+        """The runs still training, as many together as `numbers` allow; a slice of neighbours, which copies nothing."""
         active = (~self._stopped).nonzero()[:, 0]
-        return iter(torch.split(active, self._block_size(numbers, num_rows))) if len(active) else iter(())
+        for runs in torch.split(active, self._block_size(numbers, num_rows)):
+            if len(runs):
+                first, last = int(runs[0]), int(runs[-1])
+                yield slice(first, last + 1) if last - first + 1 == len(runs) else runs
 
     def _block_size(self, numbers: int, num_rows: int) -> int:
         widest = max(self.data.train.shape[-1], *(shape.numel() for shape in self._shapes))
         return max(1, numbers // (num_rows * widest))
 
-    def _batch(self, runs: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    def _batch(self, runs: Runs, order: Tensor) -> tuple[Tensor, Tensor]:
         """Rows `(R', B, d)` and labels `(R', B)`; a full batch of moderate size is gathered once."""
         if self._batch_size < self.data.num_rows or self.data.train[0].numel() * len(self._stopped) > KEPT_NUMBERS:
             return self.data.batch(runs, order[self._order_of_run[runs]])
-        key = tuple(runs.tolist())
+        key = repr(runs if isinstance(runs, slice) else runs.tolist())
         if key not in self._kept:
             self._kept[key] = self.data.batch(runs, order[self._order_of_run[runs]])
         return self._kept[key]
 
     def _gradients(
-        self, state: State, buffers: State, runs: Tensor, rows: Tensor, labels: Tensor, weights: Tensor
+        self, state: State, buffers: State, runs: Runs, rows: Tensor, labels: Tensor, weights: Tensor
     ) -> State:
         """Gradient of Σ_i w_i loss_i + α Σ werank(W_l) + λ/2 Σ ‖W_l‖² (the last for coupled decay)."""
         outputs = map_runs(self.model.call, state | buffers, rows)
@@ -162,7 +165,7 @@ class RankCollapse:
     def _measure_block(self, runs: Tensor) -> tuple[Values, Arrays]:
         config = self.config
         rows, labels = self.data.batch(runs, self.data.evaluation.expand(len(runs), -1))
-        clusters = self.data.clusters[self.data.of_run[runs]]
+        clusters = self.data.clusters[self.data.of_run[runs]] if config.clusters == "kmeans" else labels
         state = self._state_of(runs)
         with torch.enable_grad():
             found = measures.trace(self.model, state, rows, labels, config.loss, self._shapes)
@@ -174,9 +177,8 @@ class RankCollapse:
         certificates = measures.certificates(found.layers, spectra, clusters, config.target_rank, self._decays[runs])
         values |= measures.certificate_metrics(certificates, coupled=config.coupled)
         values |= measures.gradient_metrics(found.layers, self._batch_size)
-        ranks, arrays = measures.representation_metrics(found.representations, clusters, config.target_rank)
+        ranks, arrays = measures.representation_metrics(found, labels, clusters, config.target_rank)
         values |= ranks
-        values |= measures.neural_collapse(found.representations, labels, found.layers[-1].weight, found.outputs)
         arrays |= {("weight_spectrum", layer): s for layer, s in enumerate(spectra, start=1)}
         return values, arrays
 

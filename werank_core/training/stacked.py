@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 State = dict[str, Tensor]
+Runs = Tensor | slice
+"""Run numbers `(R',)`, or neighbours as a slice."""
 
 
 class StackedModel:
@@ -91,7 +93,7 @@ def map_runs(function: Callable[..., Any], *arguments: Any, in_dims: Any = 0) ->
     return vmap(function, in_dims=in_dims, randomness="error")(*arguments)
 
 
-def leaves(parameters: State, runs: Tensor) -> State:
+def leaves(parameters: State, runs: Runs) -> State:
     """The parameters of some runs, as leaves that require gradients."""
     return {name: p.detach()[runs].requires_grad_() for name, p in parameters.items()}
 
