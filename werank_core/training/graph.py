@@ -39,8 +39,10 @@ Draws = Sequence[tuple[Tensor, Tensor]]
 
 def train(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
     """Train a batch of `graph` runs; True when it reached the end."""
+    # Apple's GPUs have no sparse products in PyTorch.
+    device = "cpu" if place.device.startswith("mps") else place.device
     with fast_float32():
-        return loop.train(GraphSSL(batch, place.data_folder, place.device), batch, recorder, place)
+        return loop.train(GraphSSL(batch, place.data_folder, device), batch, recorder, place)
 
 
 def ema_decay_at(step: int, total: int, first: float) -> float:

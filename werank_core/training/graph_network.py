@@ -91,7 +91,7 @@ class GraphLoss:
         return {"loss": objective + inputs["strength"] * penalty, "objective": objective, "penalty": penalty}
 
     def _objective(self, parameters: State, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
-        config, state = self._config, parameters | _under("buffers.", frozen)
+        config, state = self._config, _laid_out(parameters | _under("buffers.", frozen), "encoder.")
         one, two = (self._network(state, view)[1] for view in (view_1, view_2))
         if config.objective == "bgrl":
             return self._bgrl(one, two, frozen, view_1, view_2)
@@ -105,7 +105,8 @@ class GraphLoss:
     def _bgrl(self, one: Tensor, two: Tensor, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
         """2 - cos(q1, y2) - cos(q2, y1) meaned over nodes; the target's BatchNorm runs in training mode."""
         with torch.no_grad():
-            aims = [self._target(_under("target.", frozen), view) for view in (view_1, view_2)]
+            state = _laid_out(_under("target.", frozen), "")
+            aims = [self._target(state, view) for view in (view_1, view_2)]
         return 2 - objectives.mean_cosine(one, aims[1]) - objectives.mean_cosine(two, aims[0])
 
     def _penalty(self, parameters: State) -> Tensor:
@@ -115,6 +116,15 @@ class GraphLoss:
             head = [parameters[f"head.{part}.weight"] for part in ("first", "second")]
             penalty = penalty + total_penalty(head, self._config.penalty, (1.0, 1.0))
         return penalty
+
+
+def _laid_out(state: State, prefix: str) -> State:
+    """The state with the first layer's weight in column-major order, as a product with sparse features reads it.
+
+    Once for both views; each of them would copy it otherwise, and copy its gradient back.
+    """
+    name = f"{prefix}convolutions.0.weight"
+    return state | {name: state[name].mT.contiguous().mT}
 
 
 def _under(prefix: str, state: Mapping[str, Tensor]) -> State:
