@@ -39,7 +39,7 @@ def test_a_claim_carries_its_runs_in_order(store: Store, make_spec: MakeSpec) ->
 
 
 def test_jobs_come_in_the_order_they_were_submitted(store: Store, make_spec: MakeSpec) -> None:
-    submit(store, make_spec(depth=2, strengths=(0.1,), seeds=20))
+    submit(store, make_spec(depth=2, strengths=(0.1,), seeds=25))
     submit(store, make_spec(depth=3))
     depths = []
     while taken := queue.claim(store, "worker"):

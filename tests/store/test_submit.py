@@ -32,7 +32,7 @@ def finish_all(store: Store, outcome: RunState = RunState.FINISHED) -> int:
 def test_a_sweep_becomes_runs_and_jobs(store: Store, make_spec: MakeSpec) -> None:
     spec = make_spec(strengths=(0.1, 1.0), seeds=7)
     done = submit(store, spec)
-    assert (done.new_runs, done.reused_runs, done.num_jobs) == (21, 0, 2)  # batches of at most 16
+    assert (done.new_runs, done.reused_runs, done.num_jobs) == (21, 0, 2)  # batches of at most 20
     assert states(store) == ["queued"] * 21
     assert queries.sweep_spec(store, done.sweep_id) == spec
 
