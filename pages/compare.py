@@ -1,5 +1,7 @@
 """Compare: what changes between two to six sweeps or strengths, and is the difference larger than the noise?"""
 
+import streamlit as st
+
 from pages.components.compare_parts import (
     choose_items,
     compared_experiment,
@@ -25,7 +27,10 @@ with explained_errors():
     chosen = choose_items()
     if len(chosen) > 1:
         experiment = compared_experiment(chosen)
-        show_settings(chosen)
-        show_curves(chosen, experiment)
+        picture, settings = st.columns([5, 3])
+        with picture:
+            show_curves(chosen, experiment)
+        with settings:
+            show_settings(chosen)
         show_differences(chosen, experiment)
         show_spectra(chosen, experiment)

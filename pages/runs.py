@@ -33,7 +33,9 @@ with explained_errors():
         bind="query-params",
     )
     sweeps = sweep_box.multiselect("Sweep", list(frame["sweep_name"].unique()), key="runs_sweep", bind="query-params")
-    text = search_box.text_input("Differs in", key="runs_search", bind="query-params", placeholder="depth 2")
+    text = search_box.text_input(
+        "Differs in", key="runs_search", bind="query-params", placeholder="for example depth 2"
+    )
     for column, allowed in (("state", states), ("experiment", names), ("sweep_name", sweeps)):
         frame = frame[frame[column].isin(allowed)] if allowed else frame
     if text:

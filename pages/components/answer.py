@@ -14,7 +14,7 @@ from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.comparisons import Difference, paired_difference
 from werank_core.figures.formats import format_difference, format_strength, format_value
 from werank_core.figures.strength import plot_strength
-from werank_core.figures.summaries import distinct, summarize_strength
+from werank_core.figures.summaries import distinct, summarize_strength, usable
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import metric
 
@@ -38,7 +38,7 @@ class Choice:
     @property
     def strengths(self) -> list[float]:
         """Strengths with results."""
-        return distinct(self.frame["strength"]) if len(self.frame) else []
+        return distinct(self.frame.loc[usable(self.frame), "strength"].unique()) if len(self.frame) else []
 
     @property
     def picked(self) -> float | None:
@@ -102,7 +102,7 @@ def _show_card(choice: Choice) -> None:
         st.rerun()
     for value in second_values(choice.frame):
         if not math.isnan(value):
-            st.markdown(f"**{str(choice.spec.second_axis).replace('_', ' ')} {format_strength(value)}**")
+            st.markdown(f"**{str(choice.spec.second_axis).replace('_', ' ').capitalize()} {format_strength(value)}**")
         show_differences(choice.frame, choice.metrics, picked, None if math.isnan(value) else value)
 
 
@@ -113,17 +113,27 @@ def second_values(frame: pd.DataFrame) -> list[float]:
 
 def show_differences(frame: pd.DataFrame, metrics: Sequence[str], picked: float, second_value: float | None) -> None:
     """Mean at 0 -> mean at the picked strength, and the paired difference with its interval, one block a metric."""
-    for key in metrics:
-        if metric(key.rpartition("/")[2]).per_layer:
-            continue
-        difference = paired_difference(frame, key, 0.0, picked, second_value=second_value)
-        if difference.n:
-            st.markdown(_difference_text(key, difference), help=metric(key.rpartition("/")[2]).tooltip)
+    whole = [key for key in metrics if not metric(key.rpartition("/")[2]).per_layer]
+    found = {key: paired_difference(frame, key, 0.0, picked, second_value=second_value) for key in whole}
+    found = {key: difference for key, difference in found.items() if difference.n}
+    groups = {_group_text(difference) for difference in found.values()}
+    for key, difference in found.items():
+        name = metric(key.rpartition("/")[2])
+        own = f"  \n:gray[{_group_text(difference)}]" if len(groups) > 1 else ""
+        st.markdown(_difference_text(name.label, difference) + own, help=name.tooltip)
+    if len(groups) == 1:
+        st.caption(groups.pop())
+    elif not groups:
+        st.caption("The baseline and this strength have no finished runs in common yet, or the metrics are per layer.")
 
 
-def _difference_text(key: str, difference: Difference) -> str:
-    label = metric(key.rpartition("/")[2]).label
+def _difference_text(label: str, difference: Difference) -> str:
     means = f"{format_value(difference.mean_a)} → {format_value(difference.mean_b)}"
     change = format_difference(difference.difference, difference.low, difference.high)
-    how = f"n = {difference.n} paired seeds" if difference.paired else f"n = {difference.n}, unpaired"
-    return f"{label}  \n**{means}**  \n{change}  \n:gray[{how}]"
+    return f"{label}  \n**{means}**  \n{change}"
+
+
+def _group_text(difference: Difference) -> str:
+    if not difference.paired:
+        return f"n = {difference.n}, unpaired"
+    return f"n = {difference.n} paired seed{'s' * (difference.n != 1)}"

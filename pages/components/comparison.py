@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pages.components import cached
+from pages.components.forms import field_title
 from pages.components.live import local_time
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
 from werank_core.figures.formats import format_difference, format_strength, format_value
@@ -17,6 +18,7 @@ from werank_core.store import queries
 from werank_core.vocabulary import metric
 
 AT = "@"
+_SWEPT = ("strength", "model_seed", "data_seed")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,19 @@ class Item:
         frame = frame if self.strength is None else frame[frame["strength"] == self.strength]
         return frame[frame["split"] == frame.groupby("metric")["split"].transform("min")]
 
-    def settings(self) -> dict[str, Any]:
-        """Its configuration, as it has an effect."""
+    def settings(self) -> dict[str, str]:
+        """Its configuration as a person reads it: what has an effect, seeds left out."""
         spec = cached.sweep_spec(self.sweep_id)
-        values = {"experiment": spec.experiment, **spec.config.effective(), "seeds": spec.seeds}
+        fields = type(spec.config).model_fields
+        values = {n: v for n, v in spec.config.effective().items() if n not in _SWEPT}
+        axis = {str(spec.second_axis): ", ".join(map(format_strength, spec.second_values))} if spec.second_axis else {}
         strengths = spec.strengths if self.strength is None else (self.strength,)
-        return {**values, "strength": ", ".join(map(format_strength, strengths))}
+        return {
+            "Experiment": spec.experiment,
+            **{field_title(fields[name], name): str(value) for name, value in (values | axis).items()},
+            "Strength": ", ".join(map(format_strength, strengths)),
+            "Seeds": str(spec.seeds),
+        }
 
 
 def items(sweeps: pd.DataFrame) -> dict[str, Item]:
@@ -59,10 +68,10 @@ def items(sweeps: pd.DataFrame) -> dict[str, Item]:
 
 
 def differing_settings(chosen: Sequence[Item]) -> pd.DataFrame:
-    """One row for every setting that is not the same in all, one column an item."""
+    """One row for every setting that is not the same in all, one column an item; a dash where it has no effect."""
     settings = {item.label: item.settings() for item in chosen}
-    names = dict.fromkeys(name for values in settings.values() for name in values if not name.endswith("_seed"))
-    rows = [{"setting": name, **{label: str(v.get(name, "–")) for label, v in settings.items()}} for name in names]
+    names = dict.fromkeys(name for values in settings.values() for name in values)
+    rows = [{"setting": name, **{label: v.get(name, "–") for label, v in settings.items()}} for name in names]
     return pd.DataFrame([row for row in rows if len({v for k, v in row.items() if k != "setting"}) > 1])
 
 

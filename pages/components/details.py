@@ -8,6 +8,7 @@ import streamlit as st
 from pages.components import cached
 from pages.components.answer import Choice
 from pages.components.charts import show_figure, theme
+from pages.components.forms import field_title
 from pages.components.run_table import show_runs
 from werank_core.config import trait
 from werank_core.figures.alt_text import rank_accuracy_alt_text, spectra_alt_text, training_alt_text
@@ -102,7 +103,7 @@ def show_settings(choice: Choice) -> None:
     rows = [
         {
             "group": trait(type(config).model_fields[name], "group"),
-            "setting": name,
+            "setting": field_title(type(config).model_fields[name], name),
             "value": str(value),
             "default": str(getattr(default, name)),
             "meaning": type(config).model_fields[name].description,

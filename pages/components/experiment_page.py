@@ -120,7 +120,7 @@ def _chosen_metrics(experiment: Experiment, prefix: str) -> tuple[str, ...]:
     sets = {"headline": experiment.headline, **experiment.metric_sets}
     chosen = st.segmented_control(
         "Metrics", list(sets), default="headline", key=f"{prefix}_metrics", required=True, bind="query-params",
-        label_visibility="collapsed",
+        label_visibility="collapsed", wrap=True,
     )  # fmt: skip
     return sets[chosen or "headline"]
 
@@ -151,10 +151,11 @@ def show_first_run(experiment: Experiment, prefix: str) -> None:
     """What stands where the picture will be while there is nothing to draw."""
     with st.container(border=True, height=360, vertical_alignment="center", horizontal_alignment="center"):
         st.markdown(
-            "**No sweep yet.** The example trains this experiment's default on this machine and draws its curves."
+            "**No sweep yet.** The example trains this experiment's default on this machine and draws its curves.",
+            text_alignment="center",
         )
         names = ", ".join(metric(name).label for name in experiment.headline)
-        st.caption(f"You will see {names} against {experiment.strength_label}.")
+        st.caption(f"You will see {names} against {experiment.strength_label}.", text_alignment="center")
         if st.button("Run the example", type="primary", disabled=settings().demo, key=f"{prefix}_example"):
             _remember(prefix, actions.submit_example(experiment))
             st.rerun()

@@ -30,6 +30,7 @@ def choose_preset(experiment: Experiment, prefix: str) -> str:
         required=True,
         bind="query-params",
         label_visibility="collapsed",
+        wrap=True,
     )
     if st.session_state.get(f"{prefix}_loaded") != chosen:
         st.session_state[f"{prefix}_loaded"] = chosen
@@ -98,10 +99,11 @@ def _config_fields(base: ExperimentConfig, prefix: str) -> None:
         drawn = [name for name in names if _applies(type(base), name, values)]
         if drawn:
             st.subheader(group.capitalize(), anchor=False)
-            columns = st.columns(4)
-            for index, name in enumerate(drawn):
-                with columns[index % 4]:
-                    values[name] = _field(type(base).model_fields[name], name, getattr(base, name), prefix)
+            for start in range(0, len(drawn), 4):  # row by row: on a telephone columns follow one another
+                columns = st.columns(4, vertical_alignment="bottom")
+                for column, name in zip(columns, drawn[start : start + 4], strict=False):
+                    with column:
+                        values[name] = _field(type(base).model_fields[name], name, getattr(base, name), prefix)
 
 
 def _applies(config_class: type[ExperimentConfig], name: str, values: dict[str, Any]) -> bool:
@@ -115,9 +117,9 @@ def _field(field: FieldInfo, name: str, default: Any, prefix: str) -> Any:
     """One widget, and the value it holds; a change from the preset is marked."""
     key = f"{prefix}_field_{name}"
     st.session_state.setdefault(key, _shown(_kept(prefix).get(name, default)))
-    title = field.title or name.replace("_", " ").capitalize()
+    title = field_title(field, name)
     unit = trait(field, "unit")
-    label = f"{title} ({unit})" if unit else title
+    label = f"{title} ({unit})" if unit and unit != title.lower() else title
     changed = _kept(prefix).get(name, default) != default
     value = _widget(field)(f"{label} :blue[●]" if changed else label, key=key, help=field_help(field, default))
     return _parsed_numbers(value) if isinstance(default, tuple) else value
@@ -141,6 +143,11 @@ def _widget(field: FieldInfo) -> Callable[..., Any]:
     if kind is float:
         return lambda label, **rest: st.number_input(label, step=None, min_value=None, format="%g", **rest)
     return st.text_input
+
+
+def field_title(field: FieldInfo, name: str) -> str:
+    """What a person reads instead of the field's name."""
+    return field.title or name.replace("_", " ").capitalize()
 
 
 def field_help(field: FieldInfo, default: Any) -> str:
@@ -192,7 +199,7 @@ def _sweep_widget(widget: Callable[..., Any], name: str, prefix: str, default: A
 def _axis_box(config_class: type[ExperimentConfig]) -> Callable[..., Any]:
     options = [None, *config_class.numeric_fields()]
     return lambda label, **rest: st.selectbox(
-        label, options, format_func=lambda n: (n or "none").replace("_", " "), **rest
+        label, options, format_func=lambda n: (n or "none").replace("_", " "), placeholder="none", **rest
     )
 
 

@@ -11,8 +11,7 @@ from werank_core.store import StoreError
 
 ICON = Path(__file__).parent / "icon.png"
 
-# Reserved heights: nothing jumps when data arrives.
-STRIP_HEIGHT = 62
+# Reserved heights: nothing jumps when data arrives. The live strip's is in the style below.
 CARD_HEIGHT = 520
 
 _STYLE = """
@@ -20,10 +19,15 @@ _STYLE = """
   .stMainBlockContainer { padding: 3.9rem 2.2rem 3rem 2.2rem; max-width: 1560px; }
   h1 { font-size: 1.65rem !important; font-weight: 600 !important; padding: 0 0 .2rem 0 !important; }
   h2 { font-size: 1.15rem !important; padding: .4rem 0 0 0 !important; }
-  h3 { font-size: 1rem !important; padding: .2rem 0 0 0 !important; }
+  h3 { font-size: 1rem !important; padding: .2rem 0 .8rem 0 !important; }
   [data-testid="stMetricValue"] { font-size: 1.3rem; }
   [data-testid="stHorizontalBlock"] { row-gap: .5rem; }
-  @media (max-width: 640px) { .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; } }
+  [class*="_live_strip"] { min-height: 2.8rem; justify-content: center; }
+  @media (max-width: 640px) {
+    .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
+    h1 { padding-bottom: 1.1rem !important; }
+    [class*="_card"], [data-testid="stLayoutWrapper"]:has(> [class*="_card"]) { height: auto !important; }
+  }
 </style>
 """
 

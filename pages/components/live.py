@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import actions, cached
-from pages.components.layout import STRIP_HEIGHT, explained_errors
+from pages.components.layout import explained_errors
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.store.queries import Progress
@@ -19,13 +19,16 @@ NO_WORKER = "no worker (one starts with the next sweep)"
 
 
 def show_live_strip(sweep_id: str | None, prefix: str) -> None:
-    """Progress, time left and cancel of an active sweep; reserved height, so nothing jumps."""
-    active = sweep_id is not None and queries.progress(cached.store(), sweep_id).active
-    with st.container(height=STRIP_HEIGHT if active else 40, border=active, key=f"{prefix}_strip"):
-        if sweep_id is None or not active:
-            st.caption("Nothing is running here.")
-            return
-        st.fragment(_draw_explained, run_every=POLL_SECONDS)(sweep_id, prefix)
+    """Progress, time left and cancel of an active sweep, else how it ended; reserved height, so nothing jumps."""
+    if sweep_id is None:
+        return
+    progress = queries.progress(cached.store(), sweep_id)
+    with st.container(key=f"{prefix}_live_strip"):
+        if progress.active:
+            st.fragment(_draw_explained, run_every=POLL_SECONDS)(sweep_id, prefix)
+        else:
+            states = ", ".join(f"{count} {state}" for state, count in progress.runs.items() if count)
+            st.caption(f"{states}. Nothing is running here.")
 
 
 def _draw_explained(sweep_id: str, prefix: str) -> None:
@@ -37,12 +40,11 @@ def _draw(sweep_id: str, prefix: str) -> None:
     progress = queries.progress(cached.store(), sweep_id)
     if not progress.active or _news(progress, prefix, sweep_id):
         st.rerun()
-    state, bar, button = st.columns([2, 6, 1], vertical_alignment="center")
-    state.markdown(f"**{_state_word(progress, prefix)}**")
-    bar.progress(progress.share, text=_progress_text(progress))
-    if button.button("Cancel", key=f"{prefix}_cancel", width="stretch", disabled=settings().demo):
-        actions.cancel_sweep(sweep_id)
-        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+        st.progress(progress.share, text=f"**{_state_word(progress, prefix)}** · {_progress_text(progress)}")
+        if st.button("Cancel", key=f"{prefix}_cancel", disabled=settings().demo):
+            actions.cancel_sweep(sweep_id)
+            st.rerun()
 
 
 def _news(progress: Progress, prefix: str, sweep_id: str) -> bool:

@@ -12,6 +12,7 @@ from pages.components.destinations import DESTINATIONS, show_sweep_link
 from pages.components.live import NO_WORKER, ago
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.formats import format_strength, format_value
 from werank_core.figures.strength import plot_sparkline
 from werank_core.figures.summaries import summarize_strength
 from werank_core.settings import settings
@@ -26,13 +27,13 @@ SMALL = 110
 def show_claims() -> None:
     """What the two papers say, one sentence and one picture each."""
     left, right = st.columns(2)
-    with left.container(border=True):
+    with left.container(border=True, height="stretch"):
         st.markdown(
             "**WERank.** Encoders trained without labels lose rank; a penalty $\\lVert W^\\top W - I\\rVert_F$ on "
             "every layer keeps it. [arXiv 2402.09586](https://arxiv.org/abs/2402.09586)"
         )
         _show_newest("toy_ssl", "effective_rank")
-    with right.container(border=True):
+    with right.container(border=True, height="stretch"):
         st.markdown(
             "**Neural rank collapse.** Weight decay drives weights to low rank, the further the less variation "
             "there is within classes. [arXiv 2402.03991](https://arxiv.org/abs/2402.03991)"
@@ -85,7 +86,7 @@ def show_starts() -> None:
     """Three guided starts: each opens an experiment; without any sweep, the example runs at one click."""
     st.subheader("Start here", anchor=False)
     for place, (name, target) in zip(st.columns(3), DESTINATIONS.items(), strict=False):
-        with place.container(border=True):
+        with place.container(border=True, height="stretch"):
             st.markdown(f"**{EXPERIMENTS[name].question}**")
             st.page_link(target.script, label=EXPERIMENTS[name].title, icon=":material/arrow_forward:")
 
@@ -99,7 +100,7 @@ def show_sweep_cards(sweeps: pd.DataFrame) -> None:
     newest = list(sweeps.head(CARDS).itertuples())
     for start in range(0, len(newest), 3):
         for place, row in zip(st.columns(3), newest[start : start + 3], strict=False):
-            with place.container(border=True):
+            with place.container(border=True, height="stretch"):
                 _show_card(row)
 
 
@@ -120,6 +121,11 @@ def _show_miniature(experiment: Experiment, sweep_id: str) -> None:
     summary = summarize_strength(cached.final_metrics(sweep_id), [first])
     figure = plot_sparkline(summary, first, theme())
     show_figure(figure, f"card_{sweep_id}", alt=strength_alt_text(summary, [first], experiment.strength_label))
+    means = summary.drop_duplicates("strength").dropna(subset="mean").sort_values("strength")
+    if len(means) > 1:
+        ends = " → ".join(format_value(float(value)) for value in means["mean"].iloc[[0, -1]])
+        span = " → ".join(format_strength(float(value)) for value in means["strength"].iloc[[0, -1]])
+        st.caption(f"{metric(first).label} {ends} at {experiment.strength_label.split()[-1]} {span}")
 
 
 def _show_example() -> None:

@@ -95,7 +95,8 @@ def charts(at: AppTest) -> list[dict[str, Any]]:
 def words(at: AppTest) -> str:
     """Everything written on the page outside of charts and tables."""
     kinds = (at.title, at.header, at.subheader, at.markdown, at.caption, at.info, at.warning, at.error, at.code)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
+    bars = [bar.proto.text for bar in at.get("progress")]
+    return "\n".join([*(str(element.value) for kind in kinds for element in kind), *bars])
 
 
 def button_named(at: AppTest, label: str) -> Any:

@@ -12,8 +12,8 @@ def test_two_sweeps_differ_in_what_they_differ_in(open_page: OpenPage, store: St
     first, second = finished_sweep(store, name="flat"), finished_cleanly(store, name="deep", depth=3, bias=True)
     at = open_page("pages/compare.py", compare_items=[first, second])
     settings, differences = (table.value for table in at.dataframe)
-    assert sorted(settings["setting"]) == ["bias", "depth"]
-    assert settings.set_index("setting").loc["depth", ["flat", "deep"]].tolist() == ["2", "3"]
+    assert sorted(settings["setting"]) == ["Bias", "Depth"]
+    assert settings.set_index("setting").loc["Depth", ["flat", "deep"]].tolist() == ["2", "3"]
     assert len(differences) == 3 * 3
     assert differences["n"].tolist() == ["3 pairs", "3 pairs", "1 pairs"] * 3
     assert differences["strength"].tolist() == ["0", "0.1", "1"] * 3
@@ -36,7 +36,7 @@ def test_two_strengths_of_one_sweep_are_paired_by_seed(open_page: OpenPage, stor
     sweep_id = finished_sweep(store)
     at = open_page("pages/compare.py", compare_items=[f"{sweep_id}@0", f"{sweep_id}@0.1"])
     settings, differences = (table.value for table in at.dataframe)
-    assert settings["setting"].tolist() == ["strength"]
+    assert settings["setting"].tolist() == ["Strength"]
     assert differences["n"].tolist() == ["3 pairs"] * 3
     assert "strength" not in differences
     frame = queries.final_metrics(store, [sweep_id], metrics=["effective_rank"])

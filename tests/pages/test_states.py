@@ -110,10 +110,10 @@ def test_the_card_compares_in_pairs(open_page: OpenPage, store: Store) -> None:
     at = open_page("pages/toy.py")
     (box,) = [box for box in at.selectbox if box.label == "α against 0"]
     assert box.value == 0.1
-    assert words(at).count("n = 3 paired seeds") == 3
+    assert words(at).count("n = 3 paired seeds") == 1
     box.select(1.0)
     checked(at.run())
-    assert words(at).count("n = 1 paired seeds") == 3
+    assert words(at).count("n = 1 paired seed") == 1
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_every_panel_draws_what_it_says(open_page: OpenPage, store: Store, panel
         assert len(at.dataframe[0].value) == 9
     if panel == "Settings":
         table = at.dataframe[0].value.set_index("setting")
-        assert table.loc["depth", ["value", "default"]].tolist() == ["2", "4"]
+        assert table.loc["Depth", ["value", "default"]].tolist() == ["2", "4"]
 
 
 def test_a_failed_run_shows_its_error_and_traceback_on_request(open_page: OpenPage, store: Store) -> None:

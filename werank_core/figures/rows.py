@@ -7,13 +7,19 @@ from werank_core.figures.style import MARGIN, Theme, template, title_layout, top
 from werank_core.vocabulary import metric
 
 ROW_HEIGHT = 138
+_MOST_ROWS_HEIGHT = 440
+_LEAST_ROW_HEIGHT = 96
 ROW_TITLE = 30
 LEGEND_HEIGHT = 30
 
 
 def rows_height(num_rows: int) -> int:
-    """Pixels of a figure of linked rows without title and legend, for a page to reserve before the data is there."""
-    return 108 + max(num_rows, 1) * ROW_HEIGHT
+    """Pixels of a figure of linked rows without title and legend, for a page to reserve before the data is there.
+
+    More than three rows are drawn lower, so that the whole figure fits a laptop's screen.
+    """
+    rows = max(num_rows, 1)
+    return 108 + rows * max(_LEAST_ROW_HEIGHT, min(ROW_HEIGHT, _MOST_ROWS_HEIGHT // rows))
 
 
 def rows_frame(title: str, caption: str, num_rows: int, legend: bool, theme: Theme) -> dict[str, Any]:

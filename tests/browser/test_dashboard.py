@@ -1,0 +1,130 @@
+"""The dashboard as a person uses it: open, choose, run, watch, come back."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Dashboard
+from tests.pages.stores import finished_sweep
+from werank_core.store import open_store, queries
+
+pytestmark = pytest.mark.browser
+
+SLOW = 120_000
+"""Milliseconds that a whole small sweep may take on a busy machine, torch's import included."""
+
+TRACES = "graph => graph.data.map(t => ({mode: t.mode, xaxis: t.xaxis, x: t.x.length, row: t.yaxis}))"
+Serve = Callable[..., Dashboard]
+
+
+def opened(browser: Any, address: str, **options: Any) -> Any:
+    """A page in a fresh context, once it has drawn its title."""
+    page = browser.new_context(viewport={"width": 1440, "height": 900}, **options).new_page()
+    page.goto(address)
+    page.locator("h1").wait_for(timeout=30_000)
+    return page
+
+
+def launch_small_sweep(page: Any, steps: int) -> None:
+    """Make the default sweep small in the form, and run it."""
+    page.get_by_role("link", name="Toy experiments").click()
+    page.get_by_text("All settings").click()
+    fill(page, "Steps", str(steps))
+    fill(page, "Seeds", "2")
+    fill(page, "Values of strength", "0.1, 1")
+    page.get_by_text("6 runs").wait_for()
+    page.get_by_role("button", name="Run sweep").click()
+
+
+def fill(page: Any, label: str, text: str) -> None:
+    """Type into the field with this label, as a person would."""
+    box = page.get_by_label(re.compile(f"^{label}")).first
+    box.fill(text)
+    box.press("Enter")
+
+
+def strength_curves(page: Any) -> list[dict[str, Any]]:
+    """The traces of the first chart."""
+    graph = page.locator(".js-plotly-plot").first
+    graph.wait_for(timeout=30_000)
+    traces: list[dict[str, Any]] = graph.evaluate(TRACES)
+    return traces
+
+
+def points_per_row(page: Any) -> dict[str, tuple[int, int]]:
+    """Means on the log axis and on the strip, by row of the linked picture."""
+    curves = strength_curves(page)
+    log = [trace for trace in curves if trace["mode"] == "lines+markers"]
+    return {trace["row"]: (trace["x"], len([t for t in curves if t["xaxis"] == "x2"])) for trace in log}
+
+
+def test_a_sweep_is_launched_watched_and_found_again(browser: Any, serve: Serve) -> None:
+    dashboard = serve()
+    page = opened(browser, dashboard.address)
+    launch_small_sweep(page, steps=40)
+    page.get_by_role("button", name="Cancel").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Cancel").wait_for(state="detached", timeout=SLOW)
+    page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.length > 0", timeout=30_000)
+    rows = points_per_row(page)
+    assert {row: means for row, (means, _) in rows.items()} == {"y": 2, "y2": 2, "y3": 2}
+    store = open_store(dashboard.store_url)
+    (sweep,) = queries.sweeps(store).to_dict("records")
+    store.close()
+    assert sweep["finished"] == 6
+    assert f"toy_sweep={sweep['sweep_id']}" in page.url
+
+    again = opened(browser, page.url)
+    assert points_per_row(again) == rows
+    assert again.get_by_text("n = 2 paired seeds").count() == 1
+    again.keyboard.press("Control+Enter")
+    again.get_by_text("40 runs queued").or_(again.get_by_role("button", name="Cancel")).first.wait_for(timeout=30_000)
+    again.get_by_role("button", name="Cancel").click()
+    again.get_by_text("40 cancelled. Nothing is running here.").wait_for(timeout=30_000)
+
+
+def test_a_cancelled_sweep_ends_cancelled(browser: Any, serve: Serve) -> None:
+    dashboard = serve()
+    page = opened(browser, dashboard.address)
+    launch_small_sweep(page, steps=100_000)
+    page.get_by_role("button", name="Cancel").click(timeout=30_000)
+    page.get_by_role("button", name="Cancel").wait_for(state="detached", timeout=30_000)
+    store = open_store(dashboard.store_url)
+    (sweep,) = queries.sweeps(store).to_dict("records")
+    store.close()
+    assert sweep["cancelled"] == 6
+    page.get_by_text("6 cancelled. Nothing is running here.").wait_for(timeout=30_000)
+
+
+def test_a_telephone_scrolls_in_one_direction_only(browser: Any, serve: Serve) -> None:
+    dashboard = serve()
+    store = open_store(dashboard.store_url)
+    finished_sweep(store)
+    store.close()
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    for path in ("", "toy", "compare", "runs"):
+        page.goto(f"{dashboard.address}/{path}")
+        page.locator("h1").wait_for(timeout=30_000)
+        page.wait_for_load_state("networkidle")
+        widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert widths[0] <= widths[1], path or "overview"
+
+
+def test_runs_are_deleted_after_a_second_click(browser: Any, serve: Serve) -> None:
+    dashboard = serve()
+    store = open_store(dashboard.store_url)
+    finished_sweep(store)
+    page = opened(browser, f"{dashboard.address}/runs?runs_state=diverged")
+    table = page.locator("[data-testid=stDataFrame]")
+    table.wait_for()
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 18, box["y"] + 36 + 18)
+    page.get_by_role("button", name="Delete 1").click()
+    page.get_by_role("dialog").get_by_text("cannot be undone").wait_for()
+    assert len(queries.runs(store)) == 9
+    page.get_by_role("dialog").get_by_role("button", name="Delete 1 runs").click()
+    page.get_by_text("No runs match").or_(page.get_by_text("No runs here")).first.wait_for()
+    assert set(queries.runs(store)["state"]) == {"finished", "failed"}
+    store.close()
