@@ -29,7 +29,7 @@ class _InfoNCE(torch.autograd.Function):
         rows = queries.shape[-2]
         flat = queries.reshape(-1, *queries.shape[-2:]), keys.reshape(-1, *keys.shape[-2:])
         block = max(1, CACHE_ELEMENTS // rows**2)
-        parts = [_infonce_block(q, k, symmetric) for q, k in zip(*(x.split(block) for x in flat), strict=True)]
+        parts = [_infonce_block(q, k, symmetric) for q, k in zip(*(torch.split(x, block) for x in flat), strict=True)]
         loss, to_queries, to_keys = (torch.cat(part) for part in zip(*parts, strict=True))
         return loss.view(queries.shape[:-2]), to_queries.view_as(queries), to_keys.view_as(keys)
 

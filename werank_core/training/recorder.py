@@ -63,20 +63,25 @@ class Recorder:
             values: `name` or `split/name` -> `(R,)`, or `(R, L)` for one value a layer.
             arrays: `(name, layer)` -> `(R, ...)`: spectra, pictures of the representations.
         """
-        columns = [value.detach().reshape(len(value), -1) for value in values.values()]
-        table = torch.cat(columns, dim=1).cpu().double().numpy() if columns else np.zeros((0, 0))
-        stops = np.cumsum([column.shape[1] for column in columns])
-        parts = np.split(table, stops[:-1], axis=1) if columns else []
-        plain = {
-            name: part if value.ndim > 1 else part[:, 0]
-            for (name, value), part in zip(values.items(), parts, strict=True)
-        }
+        plain: dict[str, np.ndarray] = {}
+        for device in dict.fromkeys(value.device for value in values.values()):
+            plain |= _on_host({name: value for name, value in values.items() if value.device == device})
         copied = {key: array.detach().float().cpu().numpy() for key, array in (arrays or {}).items()}
         self._sink.write(step, plain, copied)
 
     def should_stop(self, step: int) -> bool:
         """True once the trainer should save a checkpoint and return; asked before every step."""
         return self._sink.should_stop(step)
+
+
+def _on_host(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Tensors of one device as float64 arrays of their own shapes, by one copy."""
+    columns = [value.detach().reshape(len(value), -1) for value in values.values()]
+    table = torch.cat(columns, dim=1).cpu().double().numpy()
+    parts = np.split(table, np.cumsum([column.shape[1] for column in columns])[:-1], axis=1)
+    return {
+        name: part if value.ndim > 1 else part[:, 0] for (name, value), part in zip(values.items(), parts, strict=True)
+    }
 
 
 @dataclass(frozen=True)

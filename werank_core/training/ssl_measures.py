@@ -13,6 +13,11 @@ from werank_core.training.loop import Arrays, Values
 VALIDATION_SHARE = 0.2
 
 
+def exact(tensor: Tensor) -> Tensor:
+    """The tensor where float64 exists: on the CPU if it is on an Apple GPU, else where it is."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
+
+
 def representation_metrics(representations: Tensor) -> Values:
     """Every rank metric of the representations.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -199,8 +199,9 @@ class ToySSL:
         noise = torch.randn(2, *self._rows.shape[1:], generator=generator).to(self.device, self._dtype)
         views = noisy_views(self._rows, noise, self._noise, self._mask)
         values: Values = self.losses(views[..., : self._batch_size, :])
-        representations, embeddings, _ = map_runs(self.model.call, self.model.parameters, self._rows)
-        weights = self.model.weights("encoder")
+        outputs = map_runs(self.model.call, self.model.parameters, self._rows)
+        representations, embeddings = (ssl_measures.exact(output) for output in outputs[:2])
+        weights = [ssl_measures.exact(weight) for weight in self.model.weights("encoder")]
         values |= ssl_measures.representation_metrics(representations)
         values |= ssl_measures.embedding_metrics(embeddings)
         values |= ssl_measures.weight_metrics(weights)
@@ -209,15 +210,19 @@ class ToySSL:
         return values, ssl_measures.spectra(weights, representations, embeddings)
 
     def _sensitivity(self, noise: Tensor) -> Tensor:
-        respond = partial(map_runs, lambda state, x: self.model.call(state, x)[0], self.model.parameters)
-        return ssl_measures.response_sensitivity(respond, self._rows, 0.1 * noise.expand_as(self._rows))
+        def respond(rows: Tensor) -> Tensor:
+            outputs = map_runs(self.model.call, self.model.parameters, rows.to(self.device))
+            return ssl_measures.exact(outputs[0])
+
+        rows = ssl_measures.exact(self._rows)
+        return ssl_measures.response_sensitivity(respond, rows, 0.1 * noise.to(rows.device).expand_as(rows))
 
     def _class_metrics(self, representations: Tensor, *, with_probe: bool) -> Values:
         """Collapse measures against the labels, or against k-means clusters where there are none (split "kmeans")."""
         if self.config.dataset == "gaussian":
             values = ssl_measures.collapse_metrics(representations, self._clusters, self.config.num_classes)
             return {f"kmeans/{name}": value for name, value in values.items()}
-        labels = self._stacked("test_labels")
+        labels = ssl_measures.exact(self._stacked("test_labels"))
         num_classes = max(split.num_classes for split in self.splits)
         values = ssl_measures.collapse_metrics(representations, labels, num_classes)
         return values | (self._probe(representations, labels) if with_probe else {})
@@ -230,11 +235,12 @@ class ToySSL:
             for split in self.splits
         ]
         clusters = [cluster_labels(part, self.config.num_classes, seed=0) for part in rows]
-        return torch.stack(clusters).to(self.device)[self._seed_of_run]
+        return ssl_measures.exact(torch.stack(clusters).to(self.device)[self._seed_of_run])
 
     def _probe(self, test: Tensor, test_labels: Tensor) -> Values:
         train = map_runs(self.model.call, self.model.parameters, self._stacked("train_rows"))[0]
-        return ssl_measures.probe_metrics(train, self._stacked("train_labels"), test, test_labels)
+        labels = ssl_measures.exact(self._stacked("train_labels"))
+        return ssl_measures.probe_metrics(ssl_measures.exact(train), labels, test, test_labels)
 
     # -- checkpoints --------------------------------------------------------------------------------------------
 
