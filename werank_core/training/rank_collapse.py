@@ -19,7 +19,8 @@ from werank_core.training.collapse_network import BatchOrder, evaluating, make_n
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import StackedOptimizer, cosine_factor
 from werank_core.training.recorder import Recorder, Workplace
-from werank_core.training.stacked import Runs, StackedModel, State, leaves, map_runs, per_run, run_gradients
+from werank_core.training.stacked import Runs, StackedModel, State, leaves, map_runs, per_run, place_runs, run_gradients
+from werank_core.training.stacked_mlp import plain_mlp, stacked_mlp
 
 # Numbers in the widest activation of the runs that step together: more leave the caches, fewer waste calls.
 STEP_NUMBERS = 2**19
@@ -70,14 +71,13 @@ class RankCollapse:
         """One stacked optimizer step, a block of runs at a time."""
         factor = cosine_factor(step, self.config.steps) if self.config.schedule == "cosine" else 1.0
         order = torch.stack([order.rows(step) for order in self._orders]).to(self._stopped.device)
-        gradients = {name: torch.zeros_like(p) for name, p in self.model.parameters.items()}
+        gradients: State = {}
         for runs in self._blocks(STEP_NUMBERS, self._batch_size):
             rows, labels = self._batch(runs, order)
             weights = rows.new_full(labels.shape, 1 / labels.shape[1])
             buffers = {name: b[runs] for name, b in self.model.buffers.items()}
             parts = self._gradients(leaves(self.model.parameters, runs), buffers, runs, rows, labels, weights)
-            for name, part in parts.items():
-                gradients[name][runs] = part
+            place_runs(gradients, parts, runs, len(self._stopped))
             for name, buffer in buffers.items():
                 self.model.buffers[name][runs] = buffer
         self._step(self._optimizer, gradients, factor)
@@ -117,15 +117,22 @@ class RankCollapse:
         self, state: State, buffers: State, runs: Runs, rows: Tensor, labels: Tensor, weights: Tensor
     ) -> State:
         """Gradient of Σ_i w_i loss_i + α Σ werank(W_l) + λ/2 Σ ‖W_l‖² (the last for coupled decay)."""
-        outputs = map_runs(self.model.call, state | buffers, rows)
+        outputs = self._outputs(state | buffers, rows)
         loss = (weights * measures.sample_losses(outputs, labels, self.config.loss)).sum(-1)
         if self._alphas.any():
             loss = loss + self._alphas[runs] * self._penalty(state)
         gradients = run_gradients(loss, state)
         if self.config.coupled:
             for name in weights_of(state):
-                gradients[name] = gradients[name] + per_run(self._decays[runs], state[name]) * state[name].detach()
+                gradients[name].addcmul_(per_run(self._decays[runs], state[name]), state[name].detach())
         return gradients
+
+    def _outputs(self, state: State, rows: Tensor) -> Tensor:
+        """`(R', B, K)` in the skeleton's mode, training or evaluating."""
+        if plain := plain_mlp(self.model.skeleton):
+            return stacked_mlp(plain, state, rows)
+        outputs: Tensor = map_runs(self.model.call, state, rows)
+        return outputs
 
     def _penalty(self, state: State) -> Tensor:
         """Σ ‖G_l − I‖_F over hidden layers, `(R,)`; 0 without one."""
@@ -197,7 +204,7 @@ class RankCollapse:
     def _test_accuracy(self, state: State, runs: Tensor) -> Tensor:
         split = self.data.of_run[runs]
         with evaluating(self.model.skeleton):
-            outputs = map_runs(self.model.call, state, self.data.test[split])
+            outputs = self._outputs(state, self.data.test[split])
         return measures.accuracy(outputs, self.data.test_labels[split])
 
     @torch.no_grad()

@@ -98,6 +98,15 @@ def leaves(parameters: State, runs: Runs) -> State:
     return {name: p.detach()[runs].requires_grad_() for name, p in parameters.items()}
 
 
+def place_runs(whole: State, parts: State, runs: Runs, num_runs: int) -> None:
+    """Put the gradients of some runs in their places; zeros elsewhere."""
+    for name, part in parts.items():
+        if len(part) == num_runs:
+            whole[name] = part
+        else:
+            whole.setdefault(name, part.new_zeros(num_runs, *part.shape[1:]))[runs] = part
+
+
 def run_gradients(losses: Tensor, parameters: State) -> State:
     """Gradient of every run's loss with respect to its own parameters: one backward pass of the sum.
 
