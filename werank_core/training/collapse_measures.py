@@ -27,6 +27,7 @@ from werank_core.metrics.stationarity import (
 )
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.stacked import StackedModel, State, map_runs
+from werank_core.training.stacked_mlp import plain_mlp, traced_mlp
 
 TRUNCATION_TOLERANCES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.3, 0.5)
 NUMERICAL_TOLERANCE = 1e-2
@@ -88,8 +89,11 @@ def trace(
         rows, labels: `(R, N, d)`, `(R, N)`.
         shapes: `StackedModel.preactivation_shapes`.
     """
-    probes = [rows.new_zeros(*rows.shape[:2], *shape).requires_grad_() for shape in shapes]
-    outputs, inputs = map_runs(model.traced, state, probes, rows)
+    if plain := plain_mlp(model.skeleton):
+        outputs, inputs, probes = traced_mlp(plain, state, rows)
+    else:
+        probes = [rows.new_zeros(*rows.shape[:2], *shape).requires_grad_() for shape in shapes]
+        outputs, inputs = map_runs(model.traced, state, probes, rows)
     objective = sample_losses(outputs, labels, loss).mean(-1)
     # Σ_i instead of the mean: the deltas are gradients of single samples' losses
     deltas = torch.autograd.grad(objective.sum() * rows.shape[1], probes)

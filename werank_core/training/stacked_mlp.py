@@ -56,3 +56,18 @@ def stacked_mlp(module: MLP, state: Mapping[str, Tensor], rows: Tensor) -> Tenso
         rows = rows @ weight.mT if bias is None else torch.baddbmm(bias[:, None], rows, weight.mT)
         rows = module.activation(rows) if index < last else rows
     return rows
+
+
+def traced_mlp(module: MLP, state: Mapping[str, Tensor], rows: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """As `stacked_mlp`, with every layer's input and pre-activation, by which the output can be differentiated.
+
+    Args: as `stacked_mlp`; state and rows detached.
+    """
+    inputs, preactivations = [rows], []
+    for index in range(len(module.layers)):
+        weight, bias = state[f"layers.{index}.weight"], state.get(f"layers.{index}.bias")
+        x = inputs[-1]
+        out = x @ weight.mT if bias is None else torch.baddbmm(bias[:, None], x, weight.mT)
+        preactivations.append(out.requires_grad_() if index == 0 else out)
+        inputs.append(module.activation(out))
+    return preactivations[-1], inputs[:-1], preactivations
