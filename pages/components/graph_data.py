@@ -10,17 +10,23 @@ from werank_core.config import GraphConfig
 from werank_core.datasets.graph_catalogue import CATALOGUE, GraphError, is_downloaded
 from werank_core.datasets.graph_data import Graph
 from werank_core.datasets.graph_files import graph_from_csv, graph_from_npz, keep_own_graph, own_graph_names
+from werank_core.datasets.graph_memory import check_budget, free_bytes, needed_bytes
 from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
 
 
 def graph_is_there(spec: SweepSpec, prefix: str) -> bool:
-    """Whether the sweep's graph can be loaded; where it cannot, one sentence and what to do."""
+    """Whether the sweep's graph can be loaded and fits the memory; where not, one sentence and what to do."""
     config = spec.config
     assert isinstance(config, GraphConfig)
     root = settings().data_folder
-    if config.dataset == "own":
-        return _own_graph_is_there(config.own_graph, root)
+    if config.dataset == "own" and not _own_graph_is_there(config.own_graph, root):
+        return False
+    try:
+        check_budget(needed_bytes(config, root), free_bytes(), config.memory_share)
+    except GraphError as error:
+        st.error(f"{str(error)[:1].upper()}{str(error)[1:]}", icon=":material/error:")
+        return False
     if config.dataset not in CATALOGUE or is_downloaded(config.dataset, root) or config.download:
         return True
     title = CATALOGUE[config.dataset].title

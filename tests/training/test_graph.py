@@ -14,10 +14,11 @@ from werank_core.config.graph import GraphConfig
 from werank_core.datasets.block_model import make_block_model
 from werank_core.datasets.graph_catalogue import GraphError
 from werank_core.datasets.graph_files import keep_own_graph
+from werank_core.datasets.graph_memory import needed_bytes
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.blocks import block_gradients, blocks
 from werank_core.training.graph import GraphSSL, ema_decay_at, train
-from werank_core.training.graph_data import block_size, load_graph_data, needed_bytes
+from werank_core.training.graph_data import block_size, load_graph_data
 from werank_core.training.recorder import MemorySink, Recorder, Workplace
 from werank_core.vocabulary import METRICS
 

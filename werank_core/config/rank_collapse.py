@@ -189,8 +189,8 @@ class RankCollapseConfig(ExperimentConfig):
 
 _THEORY = RankCollapseConfig(
     whitened=True, num_classes=5, dimension=16, cluster_separation=3.0, cluster_noise=1.0, imbalance=0.1,
-    activation="linear", depth=3, width=16, bias=False, init="orthogonal", loss="squared", learning_rate=0.1, schedule="constant", steps=4_000,
-    strength=0.03,
+    activation="linear", depth=3, width=16, bias=False, init="orthogonal", loss="squared", learning_rate=0.1,
+    schedule="constant", steps=4_000, strength=0.03,
 )  # fmt: skip
 
 RANK_COLLAPSE_PRESETS: dict[str, tuple[str, RankCollapseConfig]] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from werank_core.config.graph import GraphConfig
 from werank_core.datasets.graph_catalogue import CATALOGUE, GraphError
 from werank_core.datasets.graph_files import own_graph_path
 
@@ -52,6 +53,27 @@ def graph_size(dataset: str, root: Path, own_name: str = "") -> tuple[int, int, 
         shape = tuple(int(n) for n in file["features_shape"]) if sparse else file["features"].shape
         stored = len(file["features_data"]) if sparse else shape[0] * shape[1]
         return int(shape[0]), len(file["indices"]), int(shape[1]), int(stored)
+
+
+def config_run_bytes(config: GraphConfig, num_nodes: int, num_features: int) -> int:
+    """`run_bytes` of a config's networks and objective."""
+    similarities = config.objective == "grace"
+    return run_bytes(num_nodes, num_features, config.widths, config.head_width, similarities=similarities)
+
+
+def needed_bytes(config: GraphConfig, root: Path) -> int:
+    """Memory of a graph and of one run on it, without loading it.
+
+    Raises:
+        GraphError: unknown graph.
+    """
+    if config.dataset == "block_model":
+        n, d = config.num_nodes, config.feature_dimension
+        size = n, round(n * config.average_degree), d, n * d
+    else:
+        size = graph_size(config.dataset, root, config.own_graph)
+    nodes, edges, features, stored = size
+    return graph_bytes(nodes, edges, stored) + config_run_bytes(config, nodes, features)
 
 
 def free_bytes() -> int:

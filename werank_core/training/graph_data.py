@@ -12,7 +12,7 @@ from torch import Tensor
 from werank_core.config.graph import GraphConfig
 from werank_core.datasets.block_model import make_block_model
 from werank_core.datasets.graph_data import Graph, scaled_features
-from werank_core.datasets.graph_memory import check_budget, free_bytes, graph_bytes, graph_size, run_bytes
+from werank_core.datasets.graph_memory import check_budget, config_run_bytes, free_bytes
 from werank_core.datasets.graphs import load_graph
 from werank_core.datasets.splits import graph_splits
 from werank_core.metrics.probe import ProbeSplits
@@ -99,29 +99,13 @@ def _features(graph: Graph, config: GraphConfig) -> Tensor | SparseFeatures:
     return sparse_features(indptr, indices, torch.from_numpy(scaled.data.astype(np.float32)), scaled.shape[1])
 
 
-def needed_bytes(config: GraphConfig, root: Path) -> int:
-    """Memory of a graph and of one run on it, without loading it."""
-    if config.dataset == "block_model":
-        n, d = config.num_nodes, config.feature_dimension
-        size = n, round(n * config.average_degree), d, n * d
-    else:
-        size = graph_size(config.dataset, root, config.own_graph)
-    nodes, edges, features, stored = size
-    return graph_bytes(nodes, edges, stored) + _run_bytes(config, nodes, features)
-
-
-def _run_bytes(config: GraphConfig, num_nodes: int, num_features: int) -> int:
-    similarities = config.objective == "grace"
-    return run_bytes(num_nodes, num_features, config.widths, config.head_width, similarities=similarities)
-
-
 def block_size(config: GraphConfig, data: GraphData, num_runs: int, device: str) -> int:
     """How many runs are stacked: one on a CPU, as many as the memory budget holds on a GPU.
 
     Raises:
         GraphError: one run alone is larger than the budget, with both numbers.
     """
-    needed = _run_bytes(config, data.num_nodes, data.graph.features.shape[1])
+    needed = config_run_bytes(config, data.num_nodes, data.graph.features.shape[1])
     free = torch.cuda.mem_get_info()[0] if device.startswith("cuda") else free_bytes()
     check_budget(needed, free, config.memory_share)
     fitting = int(config.memory_share * free) // needed
