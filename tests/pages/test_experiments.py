@@ -1,0 +1,151 @@
+"""The pages of graphs and rank collapse: empty, on really trained small sweeps, every panel, bad data."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pages.conftest import OpenPage, charts
+from werank_core.experiments import EXPERIMENTS, experiment
+from werank_core.settings import settings
+from werank_core.store import Store, queue
+from werank_core.store.recorder import StoreSink
+from werank_core.store.runs import submit
+from werank_core.sweeps import SweepSpec
+from werank_core.training import graph, rank_collapse
+from werank_core.training.recorder import Recorder, Workplace
+from werank_core.vocabulary import RunState
+
+TRAINERS = {"graph": graph.train, "rank_collapse": rank_collapse.train}
+SMALL = {
+    "graph": {"num_nodes": 60, "epochs": 6, "warmup_epochs": 1, "records": 2, "num_splits": 2, "hidden_width": 8,
+              "output_width": 8, "head_width": 8},
+    "rank_collapse": {"steps": 12, "records": 3, "num_samples": 60, "width": 12, "depth": 3, "dimension": 8},
+}  # fmt: skip
+
+
+def trained(store: Store, name: str, preset: str, **sweep: object) -> str:
+    """A small sweep, trained here with the experiment's own trainer."""
+    chosen = experiment(name).presets[preset]
+    config = chosen.config.replaced(**SMALL[name], **({"dataset": "mixture"} if preset == "both_knobs" else {}))
+    fields = {"strengths": (0.0, 0.01, 0.1), "seeds": 2, "name": preset, **sweep}
+    spec = SweepSpec.model_validate({"experiment": name, "config": config, **fields})
+    sweep_id = submit(store, spec).sweep_id
+    while claimed := queue.claim(store, "test", lease_seconds=3600):
+        queue.started_on(store, claimed, "cpu")
+        recorder = Recorder(StoreSink(store, claimed))
+        assert TRAINERS[name](claimed.batch, recorder, Workplace(data_folder=settings().data_folder))
+        queue.finish(store, claimed, RunState.FINISHED, seconds=1.0)
+    return sweep_id
+
+
+@pytest.mark.parametrize("name", ["graph", "rank_collapse"])
+def test_an_empty_store_offers_the_example(open_page: OpenPage, name: str) -> None:
+    at = open_page(f"pages/{name}.py")
+    assert at.title[0].value == EXPERIMENTS[name].question
+    assert any(button.label == "Run the example" for button in at.button)
+    assert not at.get("plotly_chart")
+
+
+PANELS = {
+    "graph": (
+        "Spectra",
+        "Training",
+        "Rank against accuracy",
+        "Embedding",
+        "Layer schedules",
+        "Probe",
+        "Runs",
+        "Settings",
+    ),
+    "rank_collapse": ("Spectra", "Training", "Ranks", "Certificate", "Closed form", "Compression", "Runs", "Settings"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "prefix"), [("graph", "block_model", "graph"), ("rank_collapse", "mixture", "collapse")]
+)
+def test_every_panel_of_a_finished_sweep_is_drawn(
+    open_page: OpenPage, store: Store, name: str, preset: str, prefix: str
+) -> None:
+    sweep_id = trained(store, name, preset)
+    for panel in PANELS[name]:
+        at = open_page(f"pages/{name}.py", **{f"{prefix}_sweep": sweep_id, f"{prefix}_details": panel})
+        assert at.segmented_control(key=f"{prefix}_details").value == panel
+        expected = 1 if panel in ("Runs", "Settings", "Closed form") else 2
+        assert len(at.get("plotly_chart")) == expected, panel
+
+
+def test_metric_sets_of_rank_collapse_are_drawn_with_test_accuracy_first(open_page: OpenPage, store: Store) -> None:
+    sweep_id = trained(store, "rank_collapse", "mixture")
+    for metrics in ("headline", *experiment("rank_collapse").metric_sets):
+        at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_metrics=metrics)
+        rows = [note["text"] for note in charts(at)[0]["layout"]["annotations"]]
+        assert rows, metrics
+        assert not any("train" in row for row in rows)
+
+
+def test_the_certificate_counts_its_violations_and_finds_none(open_page: OpenPage, store: Store) -> None:
+    sweep_id = trained(store, "rank_collapse", "mixture")
+    at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_details="Certificate")
+    # 2 strengths above 0, 2 seeds, 3 layers, 4 records
+    assert any("0 violations in 48 recorded" in caption.value for caption in at.caption)
+
+
+def test_with_decoupled_decay_the_page_says_why_there_is_no_certificate(open_page: OpenPage, store: Store) -> None:
+    spec_config = experiment("rank_collapse").presets["mixture"].config.replaced(
+        **SMALL["rank_collapse"], optimizer="adamw", learning_rate=0.001
+    )  # fmt: skip
+    spec = SweepSpec(experiment="rank_collapse", config=spec_config, strengths=(0.1,), seeds=1)
+    sweep_id = submit(store, spec).sweep_id
+    at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_details="Certificate")
+    assert any("AdamW" in info.value for info in at.info)
+
+
+def test_closed_form_is_drawn_behind_the_measurement(open_page: OpenPage, store: Store) -> None:
+    sweep_id = trained(
+        store, "rank_collapse", "theory", second_axis="depth", second_values=(1, 2), strengths=(0.0, 0.05, 0.3)
+    )
+    at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_details="Closed form")
+    specs = [chart.proto.spec for chart in at.get("plotly_chart")]
+    assert len(specs) == 3
+    assert "closed form, depth 2" in specs[1]
+    assert "closed form σ1" in specs[2].encode().decode("unicode_escape")
+
+
+def test_both_knobs_are_four_linked_maps(open_page: OpenPage, store: Store) -> None:
+    sweep_id = trained(store, "rank_collapse", "both_knobs", second_axis="werank_strength", second_values=(0, 0.1))
+    at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_details="Both knobs")
+    maps = [trace for trace in charts(at)[1]["data"] if trace["type"] == "heatmap" and trace.get("colorbar")]
+    assert len(maps) == 4
+    assert any("neither paper's claim" in caption.value for caption in at.caption)
+
+
+def test_ranks_follow_the_tolerance_without_training_again(open_page: OpenPage, store: Store) -> None:
+    sweep_id = trained(store, "rank_collapse", "mixture")
+    at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_details="Ranks")
+    before = at.get("plotly_chart")[1].proto.spec
+    at.select_slider(key="collapse_tolerance").set_value(0.3).run()
+    assert not at.exception
+    assert at.get("plotly_chart")[1].proto.spec != before
+
+
+def test_a_graph_that_is_not_here_is_said_and_can_be_asked_for(
+    open_page: OpenPage, store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WERANK_DATA_FOLDER", str(home / "data"))
+    settings.cache_clear()
+    at = open_page("pages/graph.py", graph_preset="Cora")
+    assert any("Cora is not on this machine yet" in warning.value for warning in at.warning)
+    assert at.button(key="graph_run").disabled
+    at.button(key="graph_fetch").click().run()
+    assert not at.button(key="graph_run").disabled
+
+
+def test_a_graph_larger_than_the_budget_is_refused_before_anything_is_queued(open_page: OpenPage, store: Store) -> None:
+    at = open_page("pages/graph.py")
+    at.toggle(key="graph_form_open").set_value(True).run()
+    at.number_input(key="graph_field_num_nodes").set_value(200_000).run()
+    at.number_input(key="graph_field_hidden_width").set_value(4096).run()
+    at.number_input(key="graph_field_memory_share").set_value(0.001).run()
+    assert any("budget" in error.value for error in at.error)
+    assert at.button(key="graph_run").disabled
