@@ -197,11 +197,11 @@ RANK_COLLAPSE_PRESETS: dict[str, tuple[str, RankCollapseConfig]] = {
     "mixture": ("Mixture", RankCollapseConfig()),
     "digits": (
         "Digits",
-        RankCollapseConfig(dataset="digits", batch_size=128, steps=3_000),
+        RankCollapseConfig(dataset="digits", batch_size=128, steps=3_000, records=12),
     ),
     "theory": ("Theory", _THEORY),
     "both_knobs": (
         "Both knobs",
-        RankCollapseConfig(dataset="digits", batch_size=128, steps=2_000, werank_strength=0.01),
+        RankCollapseConfig(dataset="digits", batch_size=128, steps=2_000, records=8, werank_strength=0.01),
     ),
 }
