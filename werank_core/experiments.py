@@ -171,7 +171,16 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 # The rooms whose code decides a recorded number.
-_NUMERIC_ROOMS = ("training", "models", "datasets", "metrics", "regularizers.py", "objectives.py", "augmentations.py")
+_NUMERIC_ROOMS = (
+    "training",
+    "models",
+    "datasets",
+    "metrics",
+    "theory",
+    "regularizers.py",
+    "objectives.py",
+    "augmentations.py",
+)
 
 
 def experiment(name: str) -> Experiment:

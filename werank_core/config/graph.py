@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from werank_core.config.schema import Condition, ExperimentConfig, setting
-from werank_core.config.toy_ssl import Penalty, Schedule
+from werank_core.config.penalised import PenalisedConfig
+from werank_core.config.schema import Condition, setting
 
 GraphName = Literal[
     "block_model",
@@ -32,7 +32,7 @@ _WITH_SPLITS = ("cora", "citeseer", "pubmed", "wikics")
 _NOT_IDENTITY = ("download", "memory_share")
 
 
-class GraphConfig(ExperimentConfig):
+class GraphConfig(PenalisedConfig):
     """One run on one graph: data, two augmented views, encoder, objective, penalty, training and probe."""
 
     dataset: GraphName = setting(
@@ -144,14 +144,6 @@ class GraphConfig(ExperimentConfig):
         le=1,
     )
 
-    penalty: Penalty = setting("werank", "Regularizer that the strength multiplies.", group="penalty")
-    alpha_schedule: Schedule = setting(
-        "uniform", "How the strength is spread over the convolutions.", group="penalty", title="Layer schedule"
-    )
-    alpha_weights: tuple[float, ...] = setting(
-        (), "One weight a convolution.", group="penalty", title="Layer weights", when={"alpha_schedule": ("explicit",)}
-    )
-    penalize_head: bool = setting(False, "Penalise predictor or projector too.", group="penalty")
     weight_decay: float = setting(1e-5, "Decoupled weight decay of AdamW.", group="penalty", ge=0, le=10, log=True)
 
     learning_rate: float = setting(1e-3, "Highest learning rate.", group="training", gt=0, le=10, log=True)
@@ -191,11 +183,6 @@ class GraphConfig(ExperimentConfig):
         return (self.hidden_width,) * (self.depth - 1) + (self.output_width,)
 
     @property
-    def schedule(self) -> str | tuple[float, ...]:
-        """The layer schedule by name, or the explicit weights."""
-        return self.alpha_weights if self.alpha_schedule == "explicit" else self.alpha_schedule
-
-    @property
     def drop_rates(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """(edges, features) for view 1 and view 2, the scale applied."""
         first = self.drop_edge_rate_1, self.drop_feature_rate_1
@@ -209,12 +196,6 @@ class GraphConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.alpha_schedule == "explicit" and len(self.alpha_weights) != self.depth:
-            raise ValueError(
-                f"alpha_weights has {len(self.alpha_weights)} values; depth = {self.depth} needs {self.depth}."
-            )
-        if any(weight < 0 for weight in self.alpha_weights):
-            raise ValueError(f"alpha_weights = {list(self.alpha_weights)} must not be negative.")
         if self.objective == "bgrl" and self.head_width == 0:
             raise ValueError("head_width = 0: bgrl needs a predictor; without one it regresses onto itself.")
         if self.dataset == "own" and not self.own_graph:

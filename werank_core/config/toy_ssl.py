@@ -4,19 +4,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from werank_core.config.schema import Condition, ExperimentConfig, setting
-
-Penalty = Literal[
-    "werank",
-    "soft_orthogonality",
-    "double_soft_orthogonality",
-    "mutual_coherence",
-    "srip",
-    "spectral_norm",
-    "nuclear_norm",
-    "weight_decay",
-]
-Schedule = Literal["uniform", "last", "first", "linear", "explicit"]
+from werank_core.config.penalised import PenalisedConfig
+from werank_core.config.schema import Condition, setting
 
 _DRAWN: Condition = {"dataset": ("gaussian", "mixture")}
 _MIXTURE: Condition = {"dataset": ("mixture",)}
@@ -24,7 +13,7 @@ _BYOL: Condition = {"objective": ("byol",)}
 _VICREG: Condition = {"objective": ("vicreg",)}
 
 
-class ToySSLConfig(ExperimentConfig):
+class ToySSLConfig(PenalisedConfig):
     """One toy SSL run: data, two noisy views, encoder, objective, penalty and training."""
 
     dataset: Literal["digits", "mixture", "gaussian"] = setting(
@@ -73,7 +62,6 @@ class ToySSLConfig(ExperimentConfig):
     )
 
     encoder: Literal["linear", "relu"] = setting("linear", "Deep linear network or ReLU MLP.", group="encoder")
-    depth: int = setting(4, "Number of weight layers.", group="encoder", unit="layers", ge=1, le=32)
     width: int = setting(
         64, "Width of every layer, the output included.", group="encoder", unit="units", ge=1, le=2048, log=True
     )
@@ -127,14 +115,6 @@ class ToySSLConfig(ExperimentConfig):
         le=8,
     )
 
-    penalty: Penalty = setting("werank", "Regularizer that the strength multiplies.", group="penalty")
-    alpha_schedule: Schedule = setting(
-        "uniform", "How the strength is spread over the layers.", group="penalty", title="Layer schedule"
-    )
-    alpha_weights: tuple[float, ...] = setting(
-        (), "One weight a layer.", group="penalty", title="Layer weights", when={"alpha_schedule": ("explicit",)}
-    )
-    penalize_head: bool = setting(False, "Penalise projector and predictor too.", group="penalty")
     weight_decay: float = setting(
         0.0, "Coupled weight decay, added to the loss as λ/2 ‖W‖².", group="penalty", ge=0, le=10, log=True
     )
@@ -154,23 +134,12 @@ class ToySSLConfig(ExperimentConfig):
         le=20_000,
     )
 
-    @property
-    def schedule(self) -> str | tuple[float, ...]:
-        """The layer schedule by name, or the explicit weights."""
-        return self.alpha_weights if self.alpha_schedule == "explicit" else self.alpha_schedule
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.dataset == "mixture" and self.signal_dimension > self.dimension:
             raise ValueError(
                 f"signal_dimension = {self.signal_dimension} must be at most dimension = {self.dimension}."
             )
-        if self.alpha_schedule == "explicit" and len(self.alpha_weights) != self.depth:
-            raise ValueError(
-                f"alpha_weights has {len(self.alpha_weights)} values; depth = {self.depth} needs {self.depth}."
-            )
-        if any(weight < 0 for weight in self.alpha_weights):
-            raise ValueError(f"alpha_weights = {list(self.alpha_weights)} must not be negative.")
         return self
 
 

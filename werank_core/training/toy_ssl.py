@@ -1,20 +1,18 @@
 """The `toy_ssl` experiment: an encoder trained on two noisy views, with and without a spectral penalty."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from werank_core import objectives
 from werank_core.augmentations import augmented_dimensions, noisy_views
 from werank_core.config import ToySSLConfig
-from werank_core.datasets.images import LabelledSplit, load_digits
-from werank_core.datasets.synthetic import make_gaussian, make_mixture
 from werank_core.metrics.collapse import cluster_labels
 from werank_core.metrics.rank import evaluation_rows
-from werank_core.models.mlp import MLP, initialize
+from werank_core.models.mlp import initialize
+from werank_core.models.ssl_network import SSLNetwork
 from werank_core.regularizers import layer_weights, total_penalty
 from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
@@ -22,52 +20,12 @@ from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import SGD, Adam, StackedOptimizer
 from werank_core.training.recorder import Recorder, Workplace
 from werank_core.training.stacked import StackedModel, State, map_runs, per_run, run_gradients
+from werank_core.training.toy_data import SeedStream, make_split
 
 
 def train(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
     """Train a batch of `toy_ssl` runs; True when it reached the end."""
     return loop.train(ToySSL(batch, place.device), batch, recorder, place)
-
-
-class SSLNetwork(nn.Module):
-    """Encoder, then projector, then (BYOL only) predictor: representations, embeddings and predictions of ONE run."""
-
-    def __init__(self, config: ToySSLConfig, input_dimension: int) -> None:
-        super().__init__()
-        width = config.width
-        self.encoder = MLP([input_dimension] + [width] * config.depth, config.encoder, bias=config.bias)
-        self.projector = MLP([width] * (config.projector_depth + 1), "relu", bias=config.bias)
-        hidden = [width, config.predictor_width, width] if config.objective == "byol" else [width]
-        self.predictor = MLP(hidden, "relu", bias=config.bias)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`(..., B, d)` -> representations, embeddings, predictions, each `(..., B, width)`."""
-        representations = self.encoder(x)
-        embeddings = self.projector(representations)
-        return representations, embeddings, self.predictor(embeddings)
-
-
-@dataclass
-class SeedStream:
-    """What all runs of one seed share: their data, and one generator for batch order and noise."""
-
-    rows: Tensor
-    generator: torch.Generator
-    order: Tensor
-    cursor: int = 0
-
-    def indices(self, size: int) -> Tensor:
-        """The next batch of row numbers; every row once before any comes again (a last short batch is dropped)."""
-        if self.cursor + size > len(self.rows):
-            self.order = torch.randperm(len(self.rows), generator=self.generator)
-            self.cursor = 0
-        self.cursor += size
-        return self.order[self.cursor - size : self.cursor]
-
-    def draw(self, size: int) -> tuple[Tensor, Tensor]:
-        """A batch `(B, d)` and the standard normal noise `(2, B, d)` of its two views."""
-        rows = self.rows[self.indices(size)]
-        return rows, torch.randn(2, *rows.shape, generator=self.generator)
 
 
 class ToySSL:
@@ -285,24 +243,3 @@ def _optimizer(batch: RunBatch, parameters: State) -> StackedOptimizer:
     if batch.config.optimizer == "sgd":
         return SGD(parameters, rates, momentum=batch.config.momentum)
     return Adam(parameters, rates)
-
-
-def make_split(config: ToySSLConfig, seed: int) -> LabelledSplit:
-    """The data of one seed: digits as they are split, drawn data two thirds for training."""
-    if config.dataset == "digits":
-        return load_digits(seed)
-    if config.dataset == "gaussian":
-        rows, labels = make_gaussian(config.num_samples, config.dimension, seed), None
-    else:
-        rows, labels = make_mixture(
-            config.num_samples,
-            config.dimension,
-            config.num_classes,
-            separation=config.cluster_separation,
-            noise=config.cluster_noise,
-            signal_dimension=config.signal_dimension,
-            seed=seed,
-        )
-    labels = torch.zeros(len(rows), dtype=torch.long) if labels is None else labels
-    cut = 2 * len(rows) // 3
-    return LabelledSplit(rows[:cut], labels[:cut], rows[cut:], labels[cut:])

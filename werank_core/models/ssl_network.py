@@ -1,0 +1,24 @@
+"""Encoder, projector and predictor of the toy self-supervised experiments, written for ONE run."""
+
+from torch import Tensor, nn
+
+from werank_core.config import ToySSLConfig
+from werank_core.models.mlp import MLP
+
+
+class SSLNetwork(nn.Module):
+    """Encoder, then projector, then (BYOL only) predictor: representations, embeddings and predictions of ONE run."""
+
+    def __init__(self, config: ToySSLConfig, input_dimension: int) -> None:
+        super().__init__()
+        width = config.width
+        self.encoder = MLP([input_dimension] + [width] * config.depth, config.encoder, bias=config.bias)
+        self.projector = MLP([width] * (config.projector_depth + 1), "relu", bias=config.bias)
+        hidden = [width, config.predictor_width, width] if config.objective == "byol" else [width]
+        self.predictor = MLP(hidden, "relu", bias=config.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`(..., B, d)` -> representations, embeddings, predictions, each `(..., B, width)`."""
+        representations = self.encoder(x)
+        embeddings = self.projector(representations)
+        return representations, embeddings, self.predictor(embeddings)
