@@ -24,6 +24,8 @@ residual. Both can be measured, so the bound has no unknown constant.
 **Eigenvalue-equation cosine** says how near to stationary a layer is: below 0.99 the asymptotic theory does not apply
 yet, while the certificate still does. At λ = 0 the certificate is undefined and not drawn.
 
+At small λ, ranks reflect how far decay has come in the given number of steps, not the stationary theory.
+
 **Numerical rank** depends on a tolerance: change it under *Ranks*, nothing is trained again.
 """
 
