@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from pages.components.charts import show_figure, theme
+from pages.components import cached
+from pages.components.charts import Chart, show_chart, theme
 from pages.components.layout import CARD_HEIGHT
 from werank_core.experiments import Experiment
 from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.comparisons import Difference, paired_difference
 from werank_core.figures.formats import format_difference, format_strength, format_value
 from werank_core.figures.strength import plot_strength
+from werank_core.figures.style import Theme
 from werank_core.figures.summaries import distinct, summarize_strength, usable
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import metric
@@ -60,28 +62,25 @@ def show_answer(choice: Choice) -> None:
 
 
 def _show_curves(choice: Choice) -> None:
-    axis = choice.spec.second_axis
-    summary = summarize_strength(choice.frame, choice.metrics, expected_seeds=choice.spec.seeds)
-    figure = plot_strength(
-        summary,
-        choice.frame,
-        choice.metrics,
-        strength_label=choice.experiment.strength_label,
-        theme=theme(),
-        second_axis_label=axis.replace("_", " ") if axis else None,
-        picked=choice.picked,
+    look = theme()
+    chart = cached.drawn(
+        "strength", choice.sweep_id, choice.metrics, choice.picked, look, make=lambda: _curves(choice, look)
     )
-    points = show_figure(
-        figure,
-        f"{choice.prefix}_strength",
-        alt=strength_alt_text(summary, choice.metrics, choice.experiment.strength_label),
-        table=summary,
-        selectable=True,
-    )
+    points = show_chart(chart, f"{choice.prefix}_strength", selectable=True)
     clicked = [float(point["customdata"][1]) for point in points if point.get("customdata")]
     if clicked and clicked[0] > 0 and clicked[0] != st.session_state.get(choice.picked_key):
         st.session_state[choice.picked_key] = clicked[0]
         st.rerun()
+
+
+def _curves(choice: Choice, look: Theme) -> Chart:
+    axis, label = choice.spec.second_axis, choice.experiment.strength_label
+    summary = summarize_strength(choice.frame, choice.metrics, expected_seeds=choice.spec.seeds)
+    figure = plot_strength(
+        summary, choice.frame, choice.metrics, strength_label=label, theme=look, picked=choice.picked,
+        second_axis_label=axis.replace("_", " ") if axis else None,
+    )  # fmt: skip
+    return Chart(figure, strength_alt_text(summary, choice.metrics, label), summary)
 
 
 def _show_card(choice: Choice) -> None:

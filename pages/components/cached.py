@@ -1,17 +1,31 @@
-"""Reads from the store, cached on what is asked and the store's revision: a rerun without news touches no table."""
+"""Reads from the store, each made once for every state of what it reads: a rerun without news touches no table.
 
-from collections.abc import Sequence
-from typing import Literal
+What is kept is shared by all sessions and never changed in place; keeping it as it is, and not pickled, makes a hit
+free. Everything of one sweep hangs on that sweep's own revision: other sweeps in training make nothing stale.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import streamlit as st
 
+from werank_core.figures.spectrum_summaries import summarize_spectra
+from werank_core.figures.unrecorded import with_unrecorded
 from werank_core.settings import settings
 from werank_core.store import Store, open_store, queries
 from werank_core.store import runs as runs_store
 from werank_core.sweeps import SweepSpec
 
-_cached = st.cache_data(show_spinner=False, max_entries=16)
+Steps = Literal["last", "all"] | int
+Key = tuple[Hashable, ...]
+Made = TypeVar("Made")
+_AT_ONCE = 200  # runs
+_SAME_EVERYWHERE = ["sweep_id", "experiment", "dataset", "second_axis"]
+
+# Few and not for long: of a sweep in training every record makes a new entry, and 2,000 runs are some 10 MB.
+_kept = st.cache_resource(show_spinner=False, max_entries=6, ttl=900)
+_many_kept = st.cache_resource(show_spinner=False, max_entries=64, ttl=900)
 
 
 @st.cache_resource(show_spinner=False)
@@ -29,12 +43,38 @@ def revision() -> int:
     return queries.revision(store())
 
 
+def sweep_key(sweep_id: str) -> Key:
+    """Changes whenever one of the sweep's own runs does."""
+    return (settings().store_url, sweep_id, *_sweep_revision(settings().store_url, sweep_id, revision()))
+
+
+@st.cache_resource(show_spinner=False, max_entries=256, ttl=900)
+def _sweep_revision(url: str, sweep_id: str, revision: int) -> tuple[float, ...]:
+    return queries.sweep_revision(store(), sweep_id)
+
+
+def drawn(what: str, sweep_id: str, *parts: Hashable, make: Callable[[], Made]) -> Made:
+    """What `make` makes of a sweep's runs (a figure and its words), once for every state of them and of `parts`."""
+    return drawn_together(what, [sweep_id], *parts, make=make)
+
+
+def drawn_together(what: str, sweep_ids: Sequence[str], *parts: Hashable, make: Callable[[], Made]) -> Made:
+    """As `drawn`, of the runs of several sweeps."""
+    made: Made = _drawn(what, tuple(sweep_key(sweep_id) for sweep_id in sweep_ids), parts, _make=make)
+    return made
+
+
+@_many_kept
+def _drawn(what: str, key: Key, parts: Key, _make: Callable[[], Any]) -> Any:
+    return _make()
+
+
 def sweeps(experiment: str | None = None) -> pd.DataFrame:
     """Sweeps, newest first."""
     return _sweeps(settings().store_url, experiment, revision())
 
 
-@_cached
+@_kept
 def _sweeps(url: str, experiment: str | None, revision: int) -> pd.DataFrame:
     return queries.sweeps(store(), experiment)
 
@@ -55,43 +95,67 @@ def sweep_id(spec: SweepSpec) -> str | None:
     return identity if identity in set(sweeps(spec.experiment)["sweep_id"]) else None
 
 
-def final_metrics(*sweep_ids: str) -> pd.DataFrame:
-    """Tidy frame of the newest value of every metric of every run of these sweeps."""
-    return _final_metrics(settings().store_url, sweep_ids, revision())
+def final_metrics(sweep_id: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """Tidy frame of the newest value of these metrics of every run of the sweep that has recorded any."""
+    return _final_metrics(sweep_key(sweep_id), sweep_id, tuple(dict.fromkeys(metrics)))
 
 
-@_cached
-def _final_metrics(url: str, sweep_ids: tuple[str, ...], revision: int) -> pd.DataFrame:
-    return queries.final_metrics(store(), sweep_ids=list(sweep_ids))
+@_kept
+def _final_metrics(key: Key, sweep_id: str, metrics: tuple[str, ...]) -> pd.DataFrame:
+    return queries.final_metrics(store(), sweep_ids=[sweep_id], metrics=metrics)
 
 
-def history(sweep_id: str, metrics: Sequence[str]) -> pd.DataFrame:
-    """Tidy frame of chosen metrics of a sweep over steps."""
-    return _history(settings().store_url, sweep_id, tuple(metrics), revision())
+def counted_metrics(sweep_id: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """As `final_metrics`, with a NaN row for what a failed, diverged or unfinished run lacks, so that it is counted."""
+    return with_unrecorded(final_metrics(sweep_id, metrics), runs([sweep_id]), metrics)
 
 
-@_cached
-def _history(url: str, sweep_id: str, metrics: tuple[str, ...], revision: int) -> pd.DataFrame:
-    return queries.history(store(), _run_ids(sweep_id), list(metrics), sweep_id=sweep_id)
+def history(sweep_id: str, metrics: Sequence[str], layer: int | None = None) -> pd.DataFrame:
+    """Tidy frame of chosen metrics of a sweep over steps (of one layer); read every time, keep what is made of it.
+
+    Read in parts, without what is the same in every row: all at once would be larger than all else in the process.
+    """
+    ids = _run_ids(sweep_id)
+    chunks = (ids[start : start + _AT_ONCE] for start in range(0, max(1, len(ids)), _AT_ONCE))
+    parts = (queries.history(store(), chunk, list(metrics), sweep_id=sweep_id) for chunk in chunks)
+    parts = (part if layer is None else part[part["layer"].isin([0, layer])] for part in parts)
+    return pd.concat([part.drop(columns=_SAME_EVERYWHERE) for part in parts], ignore_index=True)
 
 
-def arrays(sweep_id: str, name: str, steps: Literal["last", "all"] | int = "last") -> pd.DataFrame:
+def arrays(sweep_id: str, name: str, steps: Steps = "last") -> pd.DataFrame:
     """Stored arrays (spectra, pictures) of a sweep's runs."""
-    return _arrays(settings().store_url, sweep_id, name, steps, revision())
+    return _arrays(sweep_key(sweep_id), sweep_id, name, steps)
 
 
-@_cached
-def _arrays(url: str, sweep_id: str, name: str, steps: Literal["last", "all"] | int, revision: int) -> pd.DataFrame:
+@_kept
+def _arrays(key: Key, sweep_id: str, name: str, steps: Steps) -> pd.DataFrame:
     return queries.arrays(store(), _run_ids(sweep_id), name, steps, sweep_id=sweep_id)
+
+
+def spectra(sweep_id: str, name: str, second_value: float | None) -> pd.DataFrame:
+    """Mean spectra of a sweep over all recorded steps, of one second value.
+
+    Read strength by strength: all arrays of 2,000 runs at once would be larger than all else in the process.
+    """
+    listed = runs([sweep_id])
+    chosen = listed if second_value is None else listed[listed["second_value"] == second_value]
+    parts = [
+        summarize_spectra(queries.arrays(store(), list(rows["run_id"]), name, "all", sweep_id=sweep_id))
+        for _, rows in chosen.groupby("strength")
+    ]
+    found = [part for part in parts if len(part)]
+    return pd.concat(found, ignore_index=True) if found else summarize_spectra(pd.DataFrame())
 
 
 def runs(sweep_ids: Sequence[str] | None = None, experiment: str | None = None) -> pd.DataFrame:
     """One row a run."""
-    return _runs(settings().store_url, tuple(sweep_ids or ()), experiment, revision())
+    ids = tuple(sweep_ids or ())
+    key = tuple(sweep_key(sweep_id) for sweep_id in ids) or (settings().store_url, revision())
+    return _runs(key, ids, experiment)
 
 
-@_cached
-def _runs(url: str, sweep_ids: tuple[str, ...], experiment: str | None, revision: int) -> pd.DataFrame:
+@_kept
+def _runs(key: Key, sweep_ids: tuple[str, ...], experiment: str | None) -> pd.DataFrame:
     return queries.runs(store(), sweep_ids=list(sweep_ids) or None, experiment=experiment)
 
 

@@ -1,5 +1,6 @@
 """How a figure is shown: in the viewer's theme, with alternative text, as a table on request, and as files."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,20 @@ from werank_core.figures.style import Theme
 def theme() -> Theme:
     """The viewer's theme."""
     return "dark" if st.context.theme.type == "dark" else "light"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with what it says in words and in numbers."""
+
+    figure: go.Figure
+    alt: str
+    table: pd.DataFrame | None = None
+
+
+def show_chart(chart: Chart, key: str, *, selectable: bool = False) -> list[dict[str, Any]]:
+    """As `show_figure`."""
+    return show_figure(chart.figure, key, alt=chart.alt, table=chart.table, selectable=selectable)
 
 
 def show_figure(

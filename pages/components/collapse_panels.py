@@ -87,11 +87,12 @@ def show_certificate(choice: Choice) -> None:
     (st.error if broken else st.caption)(
         sentence + " At λ = 0 the bounds are undefined; a layer narrower than K has distance 0."
     )
-    layers = sorted(set(choice.frame.loc[choice.frame["metric"] == BOUNDS[0], "layer"]))
+    newest = cached.counted_metrics(choice.sweep_id, BOUNDS)
+    layers = sorted(set(newest.loc[newest["metric"] == BOUNDS[0], "layer"]))
     if not layers:
         return
     layer = st.segmented_control("Layer", layers, default=layers[0], required=True, key=f"{choice.prefix}_bound_layer")
-    points = choice.frame[choice.frame["metric"].isin(BOUNDS) & (choice.frame["layer"] == layer)]
+    points = newest[newest["layer"] == layer]
     if seconds:
         axis = str(choice.spec.second_axis).replace("_", " ")
         second = st.segmented_control(
@@ -160,7 +161,7 @@ def show_both_knobs(choice: Choice) -> None:
     if choice.spec.second_axis != "werank_strength":
         st.info("Needs a grid: start from the preset *Both knobs*, whose second axis is the WERank strength.")
         return
-    frame = _layers_averaged(choice.frame)
+    frame = _layers_averaged(cached.counted_metrics(choice.sweep_id, MAPS))
     grids = {name: summarize_grid(frame, name) for name in MAPS}
     figure = plot_maps(grids, strength_label=choice.experiment.strength_label, second_label="WERank α", theme=theme())
     alt = " ".join(map_alt_text(grid, name, "weight decay λ", "WERank α") for name, grid in grids.items())

@@ -1,11 +1,12 @@
 """The parts of the compare page: choosing, what differs, curves overlaid, differences with intervals, spectra."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import streamlit as st
 
 from pages.components import cached
-from pages.components.charts import show_csv, show_figure, theme
+from pages.components.cached import Made
+from pages.components.charts import Chart, show_chart, show_csv, theme
 from pages.components.comparison import (
     Item,
     compared_arrays,
@@ -59,12 +60,20 @@ def compared_experiment(chosen: Sequence[Item]) -> Experiment:
 
 def show_curves(chosen: Sequence[Item], experiment: Experiment) -> None:
     """One line an item in every row."""
-    frame = overlaid(chosen)
-    summary = summarize_strength(frame, experiment.headline)
-    label = experiment.strength_label
-    figure = plot_strength(summary, frame, experiment.headline, strength_label=label, theme=theme())
-    alt = strength_alt_text(summary, experiment.headline, label)
-    show_figure(figure, "compare_strength", alt=alt, table=summary)
+    look, label = theme(), experiment.strength_label
+
+    def chart() -> Chart:
+        frame = overlaid(chosen)
+        summary = summarize_strength(frame, experiment.headline)
+        figure = plot_strength(summary, frame, experiment.headline, strength_label=label, theme=look)
+        return Chart(figure, strength_alt_text(summary, experiment.headline, label), summary)
+
+    show_chart(_made("curves", chosen, look, make=chart), "compare_strength")
+
+
+def _made(what: str, chosen: Sequence[Item], *parts: Hashable, make: Callable[[], Made]) -> Made:
+    names = tuple((item.key, item.label) for item in chosen)
+    return cached.drawn_together(what, [item.sweep_id for item in chosen], names, *parts, make=make)
 
 
 def show_settings(chosen: Sequence[Item]) -> None:
@@ -80,7 +89,7 @@ def show_settings(chosen: Sequence[Item]) -> None:
 def show_differences(chosen: Sequence[Item], experiment: Experiment) -> None:
     """Every other item against the first, metric by metric."""
     st.subheader("Differences from the first", anchor=False)
-    table = differences(chosen, experiment.headline)
+    table = _made("differences", chosen, make=lambda: differences(chosen, experiment.headline))
     if table.empty:
         st.caption("They share no strength with finished runs: choose single strengths to compare those.")
         return
@@ -91,13 +100,17 @@ def show_differences(chosen: Sequence[Item], experiment: Experiment) -> None:
 def show_spectra(chosen: Sequence[Item], experiment: Experiment) -> None:
     """Singular values of the representations, one line an item; whole sweeps at a strength they share."""
     st.subheader("Spectra of the representations", anchor=False)
-    shared = shared_strengths(chosen)
+    shared = _made("shared strengths", chosen, make=lambda: shared_strengths(chosen))
     strength = experiment.focus
     if shared:
         strength = st.select_slider(
             f"Whole sweeps at {experiment.strength_label}", shared, format_func=format_strength,
             value=min(shared, key=lambda s: abs(s - experiment.focus)), key="compare_spectra_strength",
         ) if len(shared) > 1 else shared[0]  # fmt: skip
-    summary = summarize_compared_spectra(compared_arrays(chosen, SPECTRA["representations"], strength))
-    figure = plot_compared_spectra(summary, theme=theme())
-    show_figure(figure, "compare_spectra", alt=compared_spectra_alt_text(summary), table=summary)
+    look = theme()
+
+    def chart() -> Chart:
+        summary = summarize_compared_spectra(compared_arrays(chosen, SPECTRA["representations"], strength))
+        return Chart(plot_compared_spectra(summary, theme=look), compared_spectra_alt_text(summary), summary)
+
+    show_chart(_made("spectra", chosen, strength, look, make=chart), "compare_spectra")

@@ -11,6 +11,7 @@ import pandas as pd
 from pages.components import cached
 from pages.components.forms import field_title
 from pages.components.live import local_time
+from werank_core.experiments import EXPERIMENTS
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
 from werank_core.figures.formats import format_difference, format_strength, format_value
 from werank_core.figures.summaries import distinct, select_metrics
@@ -18,6 +19,7 @@ from werank_core.store import queries
 from werank_core.vocabulary import metric
 
 AT = "@"
+HEADLINES = tuple(dict.fromkeys(name for experiment in EXPERIMENTS.values() for name in experiment.headline))
 _SWEPT = ("strength", "model_seed", "data_seed")
 
 
@@ -32,8 +34,8 @@ class Item:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Its runs' newest metrics; of several splits the first in the alphabet ("test" before "train")."""
-        frame = cached.final_metrics(self.sweep_id)
+        """Its runs' newest headline metrics; of several splits the first in the alphabet ("test" before "train")."""
+        frame = cached.counted_metrics(self.sweep_id, HEADLINES)
         frame = frame if self.strength is None else frame[frame["strength"] == self.strength]
         return frame[frame["split"] == frame.groupby("metric")["split"].transform("min")]
 

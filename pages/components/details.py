@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-import pandas as pd
 import streamlit as st
 
 from pages.components import cached
 from pages.components.answer import Choice
-from pages.components.charts import show_figure, theme
+from pages.components.charts import Chart, show_chart, theme
 from pages.components.forms import field_title
 from pages.components.run_table import show_runs
 from werank_core.config import trait
@@ -16,8 +15,8 @@ from werank_core.figures.curves import plot_training
 from werank_core.figures.formats import format_strength
 from werank_core.figures.rank_accuracy import plot_rank_accuracy, rank_and_accuracy
 from werank_core.figures.spectra import plot_spectra
-from werank_core.figures.spectrum_summaries import summarize_spectra
-from werank_core.figures.summaries import distinct, summarize_history
+from werank_core.figures.style import Theme
+from werank_core.figures.summaries import distinct, select_metrics, summarize_history
 from werank_core.vocabulary import metric
 
 SPECTRA = {
@@ -52,48 +51,65 @@ def show_spectra(choice: Choice) -> None:
     what = st.segmented_control(
         "Spectrum of", list(SPECTRA), key=f"{choice.prefix}_spectrum", required=True, default="weights"
     )
-    summary = summarize_spectra(
-        _of_second_value(cached.arrays(choice.sweep_id, SPECTRA[what or "weights"], "all"), choice)
+    name, second_value, look = SPECTRA[what or "weights"], _chosen_second_value(choice), theme()
+
+    def chart() -> Chart:
+        summary = cached.spectra(choice.sweep_id, name, second_value)
+        figure = plot_spectra(summary, strength_label=choice.experiment.strength_label, theme=look)
+        return Chart(figure, spectra_alt_text(summary), summary)
+
+    show_chart(
+        cached.drawn("spectra", choice.sweep_id, name, second_value, look, make=chart), f"{choice.prefix}_spectra"
     )
-    figure = plot_spectra(summary, strength_label=choice.experiment.strength_label, theme=theme())
-    show_figure(figure, f"{choice.prefix}_spectra", alt=spectra_alt_text(summary), table=summary)
 
 
-def _of_second_value(arrays: pd.DataFrame, choice: Choice) -> pd.DataFrame:
-    """The rows of one second value, chosen by a person: lines are strengths, and there is one slider only."""
-    values = distinct(arrays["second_value"])
-    if len(values) < 2:
-        return arrays
+def _chosen_second_value(choice: Choice) -> float | None:
+    """The second value whose spectra are drawn: lines are strengths, and there is one slider only."""
+    values = choice.spec.second_values
+    if not values:
+        return None
     name = str(choice.spec.second_axis).replace("_", " ").capitalize()
     chosen = st.segmented_control(
         name, values, default=values[0], format_func=format_strength, required=True, key=f"{choice.prefix}_second"
     )
-    return arrays[arrays["second_value"] == chosen]
+    return values[0] if chosen is None else chosen
 
 
 def show_training(choice: Choice) -> None:
     """Loss and chosen metrics against the step."""
     names = ("loss", *choice.metrics)
-    frame = cached.history(choice.sweep_id, names)
-    layers = sorted(set(frame["layer"]) - {0}) if len(frame) else []
+    layers = [layer for layer in distinct(select_metrics(choice.frame, names)["layer"].unique()) if layer]
     layer = 0
     if layers:
-        layer = int(
-            st.segmented_control("Layer", layers, default=layers[0], required=True, key=f"{choice.prefix}_layer") or 0
-        )
-    summary = summarize_history(frame, names, include_unfinished=True, expected_seeds=choice.spec.seeds)
-    present = [name for name in names if len(frame) and (frame["metric"] == name.rpartition("/")[2]).any()]
-    figure = plot_training(
-        summary, frame, present or names, layer=layer, strength_label=choice.experiment.strength_label, theme=theme()
+        whole = [int(layer) for layer in layers]
+        layer = st.segmented_control("Layer", whole, default=whole[0], required=True, key=f"{choice.prefix}_layer") or 0
+    look = theme()
+    chart = cached.drawn(
+        "training", choice.sweep_id, names, layer, look, make=lambda: _training_chart(choice, names, layer, look)
     )
-    show_figure(figure, f"{choice.prefix}_training", alt=training_alt_text(summary, present), table=summary)
+    show_chart(chart, f"{choice.prefix}_training")
+
+
+def _training_chart(choice: Choice, names: tuple[str, ...], layer: int, look: Theme) -> Chart:
+    frame = cached.history(choice.sweep_id, names, layer)
+    summary = summarize_history(frame, names, include_unfinished=True, expected_seeds=choice.spec.seeds)
+    present = [name for name in names if len(select_metrics(frame, [name]))]
+    label = choice.experiment.strength_label
+    figure = plot_training(summary, frame, present or names, layer=layer, strength_label=label, theme=look)
+    return Chart(figure, training_alt_text(summary, present), summary)
 
 
 def show_rank_accuracy(choice: Choice) -> None:
     """One dot a run."""
-    figure = plot_rank_accuracy(choice.frame, theme(), strength_label=choice.experiment.strength_label)
-    table = rank_and_accuracy(choice.frame)
-    show_figure(figure, f"{choice.prefix}_rank_accuracy", alt=rank_accuracy_alt_text(choice.frame), table=table)
+    look, label = theme(), choice.experiment.strength_label
+
+    def chart() -> Chart:
+        figure = plot_rank_accuracy(choice.frame, look, strength_label=label)
+        return Chart(figure, rank_accuracy_alt_text(choice.frame), rank_and_accuracy(choice.frame))
+
+    show_chart(
+        cached.drawn("rank against accuracy", choice.sweep_id, look, make=chart), f"{choice.prefix}_rank_accuracy"
+    )
 
 
 def show_settings(choice: Choice) -> None:

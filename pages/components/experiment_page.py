@@ -13,7 +13,6 @@ from pages.components.forms import choose_open, choose_preset, chosen_sweep, sho
 from pages.components.layout import explained_errors, show_heading
 from pages.components.live import duration, show_live_strip
 from werank_core.experiments import Experiment
-from werank_core.figures.unrecorded import with_unrecorded
 from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import metric
@@ -130,9 +129,8 @@ def _view(experiment: Experiment, prefix: str, sweep_id: str | None, metrics: tu
     if sweep_id is None:
         show_first_run(experiment, prefix)
         return None
-    frame = cached.final_metrics(sweep_id)
-    metrics = recorded(metrics, frame)
-    frame = with_unrecorded(frame, cached.runs([sweep_id]), metrics)
+    metrics = recorded(metrics, cached.final_metrics(sweep_id, metrics))
+    frame = cached.counted_metrics(sweep_id, (*metrics, *experiment.headline))
     return Choice(experiment, sweep_id, cached.sweep_spec(sweep_id), metrics, frame, prefix)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow  # type: ignore[import-untyped]
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
@@ -33,7 +34,9 @@ _STYLE = """
 
 
 def configure_page() -> None:
-    """Wide layout, title and icon; called once by app.py."""
+    """Wide layout, title and icon; called by app.py."""
+    # Arrow's own allocator keeps what was freed for later: some 15 MB of this process.
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     st.set_page_config(page_title="WERank Lab", page_icon=str(ICON), layout="wide")
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import actions, cached
-from pages.components.charts import show_figure, theme
+from pages.components.charts import Chart, show_chart, show_figure, theme
 from pages.components.destinations import DESTINATIONS, show_sweep_link
 from pages.components.live import NO_WORKER, ago
 from werank_core.experiments import EXPERIMENTS, Experiment
@@ -49,10 +49,8 @@ def _show_newest(name: str, metric_name: str) -> None:
         st.caption("Its picture appears here with the first sweep you run.")
         return
     row = finished.iloc[0]
-    summary = summarize_strength(cached.final_metrics(row["sweep_id"]), [metric_name])
     label = EXPERIMENTS[name].strength_label
-    figure = plot_sparkline(summary, metric_name, theme(), height=SMALL)
-    show_figure(figure, f"overview_{name}", alt=strength_alt_text(summary, [metric_name], label))
+    show_chart(_miniature(str(row["sweep_id"]), metric_name, label, SMALL)[0], f"overview_{name}")
     st.caption(f"Measured here: {metric(metric_name).label} against {label}, sweep “{row['name']}”.")
 
 
@@ -117,15 +115,30 @@ def _show_card(row: object) -> None:
 
 
 def _show_miniature(experiment: Experiment, sweep_id: str) -> None:
-    first = experiment.headline[0]
-    summary = summarize_strength(cached.final_metrics(sweep_id), [first])
-    figure = plot_sparkline(summary, first, theme())
-    show_figure(figure, f"card_{sweep_id}", alt=strength_alt_text(summary, [first], experiment.strength_label))
+    chart, words = _miniature(sweep_id, experiment.headline[0], experiment.strength_label)
+    show_chart(chart, f"card_{sweep_id}")
+    st.caption(words)
+
+
+def _miniature(sweep_id: str, name: str, label: str, height: int = 72) -> tuple[Chart, str]:
+    """A sweep's curve of one metric without axes, and where it begins and ends."""
+    look = theme()
+
+    def make() -> tuple[Chart, str]:
+        summary = summarize_strength(cached.counted_metrics(sweep_id, [name]), [name])
+        figure = plot_sparkline(summary, name, look, height=height)
+        return Chart(figure, strength_alt_text(summary, [name], label)), _ends(summary, name, label)
+
+    return cached.drawn("miniature", sweep_id, name, look, height, make=make)
+
+
+def _ends(summary: pd.DataFrame, name: str, label: str) -> str:
     means = summary.drop_duplicates("strength").dropna(subset="mean").sort_values("strength")
-    if len(means) > 1:
-        ends = " → ".join(format_value(float(value)) for value in means["mean"].iloc[[0, -1]])
-        span = " → ".join(format_strength(float(value)) for value in means["strength"].iloc[[0, -1]])
-        st.caption(f"{metric(first).label} {ends} at {experiment.strength_label.split()[-1]} {span}")
+    if len(means) < 2:
+        return "No curve yet."
+    ends = " → ".join(format_value(float(value)) for value in means["mean"].iloc[[0, -1]])
+    span = " → ".join(format_strength(float(value)) for value in means["strength"].iloc[[0, -1]])
+    return f"{metric(name).label} {ends} at {label.split()[-1]} {span}"
 
 
 def _show_example() -> None:

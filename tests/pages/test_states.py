@@ -10,8 +10,11 @@ from pages.components.run_table import table_key
 from tests.pages.conftest import OpenPage, button_named, charts, checked, words
 from tests.pages.stores import ERROR, TRACEBACK, finished_sweep, running_sweep, small_spec
 from werank_core.settings import Settings
-from werank_core.store import Store
-from werank_core.store.runs import submit
+from werank_core.store import Store, queue
+from werank_core.store.queue import Claim
+from werank_core.store.runs import delete_runs, submit
+from werank_core.store.schema import job
+from werank_core.vocabulary import RunState
 
 TITLES = {
     "app.py": "Does my network lose rank, and does it matter?",
@@ -103,6 +106,27 @@ def test_a_finished_sweep_has_three_curves_and_counts_what_went_wrong(open_page:
     lines = [trace for trace in spectra["data"] if trace.get("name")]
     assert len(lines) == 2 * 3
     assert [step["label"] for step in spectra["layout"]["sliders"][0]["steps"]] == ["0", "10", "20", "30", "40"]
+
+
+def test_what_was_drawn_before_follows_the_store(open_page: OpenPage, store: Store) -> None:
+    running_sweep(store)
+    at = open_page("pages/toy.py")
+    assert charts(at)[0]["data"] == []
+    claimed = Claim(*_running_job(store), "toy_ssl", tuple(cached.runs()["run_id"]), (), 3600)
+    queue.finish(store, claimed, RunState.FINISHED, seconds=1.0)
+    checked(at.run())
+    picture = charts(at)[0]
+    assert len([trace for trace in picture["data"] if trace["mode"] == "lines+markers"]) == 3
+    assert "9 finished. Nothing is running here." in words(at)
+    delete_runs(store, cached.runs()["run_id"].iloc[:1])
+    checked(at.run())
+    assert "8 finished" in words(at)
+
+
+def _running_job(store: Store) -> tuple[str, int]:
+    with store.reading() as connection:
+        row = connection.execute(sa.select(job.c.id, job.c.attempt).where(job.c.state == "running")).one()
+    return row.id, row.attempt
 
 
 def test_the_card_compares_in_pairs(open_page: OpenPage, store: Store) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from werank_core.figures.formats import format_interval, format_strength
 from werank_core.figures.rows import axis_number, headline, row_domains, row_titles, rows_frame, rows_height
@@ -76,6 +77,12 @@ class _Looks:
     def dash(self, name: str, split: str, second_value: float) -> str:
         return DASHES[self._variants[name].index(_variant(split, second_value)) % len(DASHES)]
 
+    def numbers(self, values: NDArray[np.float64]) -> Any:
+        """With gaps as None where a person may export the figure as text; many as single-precision binary."""
+        if self.line_type == "scattergl":
+            return values.astype(np.float32)
+        return [None if math.isnan(value) else value for value in values.tolist()]
+
     def sentence(self) -> str:
         """What the dashes mean, empty where every row has one kind of line."""
         longest = max(self._variants.values(), key=len)
@@ -123,7 +130,8 @@ def _seed_traces(seeds: pd.DataFrame, looks: _Looks) -> Iterator[dict[str, Any]]
         group = {"legendgroup": str(strength), "hoverinfo": "skip"}
         x, y = _separated(rows)
         yield group | {
-            "type": looks.line_type, "mode": "lines", "x": x, "y": y, "opacity": 0.28, "connectgaps": False,
+            "type": looks.line_type, "mode": "lines", "x": looks.numbers(x), "y": looks.numbers(y), "opacity": 0.28,
+            "connectgaps": False,
             "line": {"color": color, "width": 1},
         }  # fmt: skip
         ends = _last_before_divergence(rows)
@@ -132,19 +140,15 @@ def _seed_traces(seeds: pd.DataFrame, looks: _Looks) -> Iterator[dict[str, Any]]
             yield group | {"mode": "markers", "x": ends["step"].tolist(), "y": ends["value"].tolist(), "marker": marker}
 
 
-def _separated(rows: pd.DataFrame) -> tuple[list[float | None], list[float | None]]:
-    """Steps and values run after run, with None between two runs."""
+def _separated(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and values run after run, with NaN between two runs."""
     ordered = rows.sort_values(["run_id", "split", "layer", "step"], kind="stable")
     line = ordered["run_id"].astype(str) + "/" + ordered["split"].astype(str)
     new = (line != line.shift()).to_numpy()[1:].nonzero()[0] + 1
     values = ordered["value"].astype(float).to_numpy()
-    x = np.insert(ordered["step"].astype(float).to_numpy(), new, np.nan)
+    x: NDArray[np.float64] = np.insert(ordered["step"].astype(float).to_numpy(), new, np.nan)
     y = np.insert(np.where(np.isfinite(values), values, np.nan), new, np.nan)
-    return _with_none(x), _with_none(y)
-
-
-def _with_none(values: Any) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values.tolist()]
+    return x, y
 
 
 def _last_before_divergence(rows: pd.DataFrame) -> pd.DataFrame:

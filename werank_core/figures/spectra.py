@@ -118,8 +118,7 @@ def _view(summary: pd.DataFrame, over: Over, theory: Theory, strength_label: str
     lines = "strength" if over == "step" else "step"
     recorded = distinct(summary[over])
     kept = summary[summary[over].isin(_evenly_chosen(recorded))]
-    groups: list[tuple[Any, pd.DataFrame]] = list(kept.groupby([over, "layer", lines]))
-    spectra = {(float(stop), int(layer), float(line)): _spectrum(rows) for (stop, layer, line), rows in groups}
+    spectra = _spectra(kept, [over, "layer", lines])
     values = distinct(summary[lines])
     by_rank = dict(zip(values, sequential_colors(len(values)), strict=True))
     colors = strength_colors(values) if lines == "strength" else by_rank
@@ -129,10 +128,18 @@ def _view(summary: pd.DataFrame, over: Over, theory: Theory, strength_label: str
     )
 
 
-def _spectrum(rows: pd.DataFrame) -> _Spectrum:
-    mean, low, high = (rows[name].to_numpy(float) for name in ("mean", "low", "high"))
-    ranks = float(rows["effective_rank"].iloc[0]), int(rows["numerical_rank"].iloc[0])
-    return _Spectrum(rows["index"].astype(int).tolist(), mean, low, high, *ranks)
+def _spectra(rows: pd.DataFrame, keys: list[str]) -> dict[tuple[float, int, float], _Spectrum]:
+    """Every spectrum by stop, layer and line; columns are taken out once, not once a spectrum."""
+    index = rows["index"].to_numpy(int)
+    mean, low, high, rank = (rows[name].to_numpy(float) for name in ("mean", "low", "high", "effective_rank"))
+    numerical = rows["numerical_rank"].to_numpy(int)
+    places: Any = rows.groupby(keys).indices
+    return {
+        (float(stop), int(layer), float(line)): _Spectrum(
+            index[at].tolist(), mean[at], low[at], high[at], float(rank[at[0]]), int(numerical[at[0]])
+        )
+        for (stop, layer, line), at in places.items()
+    }
 
 
 def _evenly_chosen(stops: list[float]) -> list[float]:
@@ -272,7 +279,9 @@ def _rank_list(view: _View, stop: float, layer: int, numerical: bool) -> str:
 
 
 def _frame(view: _View, stop: float, numerical: bool) -> dict[str, Any]:
-    moving = [{key: trace[key] for key in ("x", "y")} for trace in _traces(view, stop)]
+    # As arrays: Plotly checks lists number by number, and there are many of them here.
+    kinds: dict[str, Any] = {"x": int, "y": np.float32}
+    moving = [{key: np.array(trace[key], dtype=kind) for key, kind in kinds.items()} for trace in _traces(view, stop)]
     return {"name": f"{stop:g}", "data": moving, "layout": {"annotations": _annotations(view, stop, numerical)}}
 
 

@@ -59,21 +59,46 @@ def summarize_spectra(arrays: pd.DataFrame, *, tolerance: float = TOLERANCE) -> 
     if arrays.empty:
         return pd.DataFrame({name: pd.Series(dtype=float) for name in SPECTRUM_COLUMNS})
     rows = arrays.drop_duplicates(["run_id", "layer", "step"])
-    long = _one_row_per_value(rows)
-    grouped = long.groupby([*SPECTRUM_KEYS, "index"], dropna=False)["value"]
-    summary = grouped.agg(["mean", "std", "count"]).reset_index().rename(columns={"count": "n"})
-    half = t_half_width(summary["std"], summary["n"])
-    summary = _with_ranks(summary.assign(low=summary["mean"] - half, high=summary["mean"] + half), tolerance)
-    return summary.merge(_undefined_counts(rows), on=SPECTRUM_KEYS)[SPECTRUM_COLUMNS]
+    rows = rows.assign(finite=[bool(np.isfinite(values).all()) for values in rows["values"]])
+    used = rows[rows["finite"]].sort_values(SPECTRUM_KEYS, kind="stable", ignore_index=True)
+    grouped = used.groupby(SPECTRUM_KEYS, dropna=False, sort=False)
+    starts = np.flatnonzero(~used[SPECTRUM_KEYS].duplicated().to_numpy())
+    mean, deviation, count = _statistics(_padded(used["values"]), np.asarray(grouped.ngroup(), dtype=np.int64), starts)
+    group, place = np.nonzero(count)
+    half = t_half_width(deviation, count)
+    columns = {"mean": mean, "low": mean - half, "high": mean + half, "n": count}
+    summary = used[SPECTRUM_KEYS].iloc[starts[group]].reset_index(drop=True)
+    summary = summary.assign(index=place + 1, **{name: values[group, place] for name, values in columns.items()})
+    return _with_ranks(summary, tolerance).merge(_undefined_counts(rows), on=SPECTRUM_KEYS)[SPECTRUM_COLUMNS]
 
 
-def _one_row_per_value(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = rows[[bool(np.isfinite(values).all()) for values in rows["values"]]]
-    lengths: NDArray[np.int64] = np.array([len(values) for values in rows["values"]], dtype=np.int64)
-    long = rows[SPECTRUM_KEYS].iloc[np.repeat(np.arange(len(rows)), lengths)].reset_index(drop=True)
-    values = np.concatenate([np.asarray(v, dtype=float) for v in rows["values"]]) if len(rows) else np.empty(0)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return long.assign(value=values, index=np.arange(len(values)) - starts + 1)
+def _padded(spectra: pd.Series) -> NDArray[np.float64]:
+    """The spectra as one table (S, longest), NaN after the end of a shorter one."""
+    lengths = np.array([len(values) for values in spectra], dtype=int)
+    table = np.full((len(spectra), lengths.max(initial=0)), np.nan)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = np.concatenate([np.empty(0), *spectra])
+    return table
+
+
+def _statistics(
+    table: NDArray[np.float64], group: NDArray[np.int64], starts: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Mean, sample standard deviation and number of values over the rows of each group, each (G, longest).
+
+    Args:
+        table: (S, longest), the rows of a group next to one another.
+        group: (S,) which group a row is of.
+        starts: (G,) the first row of every group.
+    """
+    if not len(starts):
+        return np.empty((0, 0)), np.empty((0, 0)), np.empty((0, 0), dtype=int)
+    known = ~np.isnan(table)
+    count = np.add.reduceat(known.astype(int), starts, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.add.reduceat(np.where(known, table, 0.0), starts, axis=0) / count
+        squares = np.where(known, table - mean[group], 0.0) ** 2
+        deviation = np.sqrt(np.add.reduceat(squares, starts, axis=0) / np.where(count > 1, count - 1, np.nan))
+    return mean, deviation, count
 
 
 def _with_ranks(summary: pd.DataFrame, tolerance: float) -> pd.DataFrame:
@@ -92,7 +117,5 @@ def _with_ranks(summary: pd.DataFrame, tolerance: float) -> pd.DataFrame:
 
 def _undefined_counts(rows: pd.DataFrame) -> pd.DataFrame:
     """How many spectra of each group were left out because of a non-finite value."""
-    left_out = rows["values"].map(lambda values: not np.isfinite(values).all()).astype(int)
-    return (
-        left_out.groupby([rows[key] for key in SPECTRUM_KEYS], dropna=False).sum().rename("num_undefined").reset_index()
-    )
+    left_out = (~rows["finite"]).astype(int).groupby([rows[key] for key in SPECTRUM_KEYS], dropna=False)
+    return left_out.sum().rename("num_undefined").reset_index()

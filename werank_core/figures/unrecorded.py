@@ -23,7 +23,7 @@ def with_unrecorded(frame: pd.DataFrame, runs: pd.DataFrame, metrics: Sequence[s
     wanting = runs[runs["state"] != RunState.FINISHED]
     if wanting.empty:
         return frame
-    series = pd.concat([_series(frame, key) for key in metrics], ignore_index=True)
+    series = pd.concat([_series(frame, key) for key in metrics], ignore_index=True).drop_duplicates()
     pairs = wanting.merge(series, how="cross")
     known = pd.MultiIndex.from_frame(frame[["run_id", *_SERIES]])
     missing = pairs[~pd.MultiIndex.from_frame(pairs[["run_id", *_SERIES]]).isin(known)]

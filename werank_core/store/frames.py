@@ -1,6 +1,8 @@
 """Recorded numbers as tidy frames: one row a value, `layer` and `split` are columns, never part of a name."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -207,7 +209,11 @@ def _live(connection: Connection, run_ids: Collection[str]) -> Iterator[tuple[st
 
 def _arrays(run_ids: Sequence[str], name: str, steps: Literal["last", "all"] | int) -> sa.Select[Any]:
     table = schema.array
-    statement = sa.select(table).where(table.c.run_id.in_(run_ids), table.c.name == name)
+    # As text: many arrays have few shapes, and each is parsed once.
+    shape = sa.cast(table.c.shape, sa.Text).label("shape")
+    statement = sa.select(table.c.run_id, table.c.step, table.c.layer, table.c.data, shape).where(
+        table.c.run_id.in_(run_ids), table.c.name == name
+    )
     statement = statement.order_by(table.c.run_id, table.c.step, table.c.layer)
     if isinstance(steps, int):
         return statement.where(table.c.step == steps)
@@ -219,4 +225,9 @@ def _arrays(run_ids: Sequence[str], name: str, steps: Literal["last", "all"] | i
 
 
 def _array(row: Any) -> np.ndarray:
-    return np.frombuffer(row.data, "<f4").reshape(row.shape)
+    return np.frombuffer(row.data, "<f4").reshape(_shape(row.shape))
+
+
+@lru_cache(1024)
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(json.loads(text))

@@ -10,6 +10,7 @@ from werank_core.store.status import (
     progress,
     revision,
     step_seconds,
+    sweep_revision,
 )
 
 machine = machine_status
@@ -30,6 +31,7 @@ __all__ = [
     "run_details",
     "runs",
     "step_seconds",
+    "sweep_revision",
     "sweep_spec",
     "sweeps",
 ]

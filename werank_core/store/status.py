@@ -61,6 +61,19 @@ def revision(store: Store) -> int:
         return int(connection.execute(sa.select(meta.c.number).where(meta.c.name == "revision")).scalar_one())
 
 
+def sweep_revision(store: Store, sweep_id: str) -> tuple[float, ...]:
+    """Numbers that change with every change of state or record of the sweep's own runs, whatever others do."""
+    counts = [sa.func.count().filter(run.c.state == state.value) for state in RunState]
+    times = sa.func.coalesce(sa.func.max(run.c.finished_at), 0.0), sa.func.coalesce(sa.func.max(run.c.started_at), 0.0)
+    statement = (
+        sa.select(sa.func.coalesce(sa.func.sum(run.c.step), 0), *times, *counts)
+        .select_from(run.join(sweep_run, sweep_run.c.run_id == run.c.id))
+        .where(sweep_run.c.sweep_id == sweep_id)
+    )
+    with store.reading() as connection:
+        return tuple(float(value) for value in connection.execute(statement).one())
+
+
 def progress(store: Store, sweep_id: str) -> Progress:
     """How far the sweep is, and when it will be done if that can be told."""
     with store.reading() as connection:
