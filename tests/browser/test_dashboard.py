@@ -16,6 +16,12 @@ SLOW = 120_000
 """Milliseconds that a whole small sweep may take on a busy machine, torch's import included."""
 
 TRACES = "graph => graph.data.map(t => ({mode: t.mode, xaxis: t.xaxis, x: t.x.length, row: t.yaxis}))"
+POINT_AT_STRENGTH_1 = """graph => {
+    const x = graph._fullLayout.xaxis, y = graph._fullLayout.yaxis;
+    const means = graph._fullData.find(t => t.mode == "lines+markers"), last = means.x.length - 1;
+    return [x._offset + x.c2p(means.x[last]), y._offset + y.c2p(means.y[last])];
+}"""
+FIFTH_VALUE = "graph => graph._fullData.filter(t => t.name)[0].y[4]"
 Serve = Callable[..., Dashboard]
 
 
@@ -128,3 +134,28 @@ def test_runs_are_deleted_after_a_second_click(browser: Any, serve: Serve) -> No
     page.get_by_text("No runs match").or_(page.get_by_text("No runs here")).first.wait_for()
     assert set(queries.runs(store)["state"]) == {"finished", "failed"}
     store.close()
+
+
+def test_a_click_picks_a_strength_and_the_slider_a_step(browser: Any, serve: Serve) -> None:
+    dashboard = serve()
+    store = open_store(dashboard.store_url)
+    finished_sweep(store)
+    store.close()
+    page = opened(browser, f"{dashboard.address}/toy")
+    graphs = page.locator(".js-plotly-plot")
+    graphs.nth(1).wait_for(timeout=30_000)
+    graphs.first.scroll_into_view_if_needed()
+    place = graphs.first.evaluate(POINT_AT_STRENGTH_1)
+    box = graphs.first.bounding_box()
+    page.mouse.click(box["x"] + place[0], box["y"] + place[1])
+    page.get_by_text("n = 1 paired seed").wait_for(timeout=30_000)
+
+    spectra = graphs.nth(1)
+    rail = spectra.locator(".slider-rail-touch-rect")
+    rail.scroll_into_view_if_needed()
+    before = spectra.evaluate(FIFTH_VALUE)
+    box = rail.bounding_box()
+    page.mouse.click(box["x"] + 2, box["y"] + box["height"] / 2)
+    page.wait_for_function(
+        f"before => ({FIFTH_VALUE})(document.querySelectorAll('.js-plotly-plot')[1]) > before", arg=before
+    )
