@@ -56,8 +56,15 @@ def _show_table(table: pd.DataFrame, key: str) -> None:
     )
     if opener.open:
         with opener:
-            st.dataframe(table, hide_index=True, alt=f"The numbers behind {key}")
+            st.dataframe(_telling(table), hide_index=True, alt=f"The numbers behind {key}")
             show_csv(table, f"{key}.csv", f"{key}_csv")
+
+
+def _telling(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without columns that say nothing: empty, or layer 0 everywhere."""
+    blank = table.isna() | (table == "")
+    dull = [name for name in table if blank[name].all() or (name == "layer" and (table[name] == 0).all())]
+    return table.drop(columns=dull)
 
 
 def show_csv(table: pd.DataFrame, file_name: str, key: str) -> None:

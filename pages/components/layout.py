@@ -24,10 +24,13 @@ _STYLE = """
   [data-testid="stMetricValue"] { font-size: 1.3rem; }
   [data-testid="stHorizontalBlock"] { row-gap: .5rem; }
   [class*="_live_strip"] { min-height: 2.8rem; justify-content: center; }
+  [data-testid="stPopoverBody"]:has([data-testid="stDataFrame"]) { width: min(860px, 92vw); }
   @media (max-width: 640px) {
     .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
     h1 { padding-bottom: 1.1rem !important; }
-    [class*="_card"], [data-testid="stLayoutWrapper"]:has(> [class*="_card"]) { height: auto !important; }
+    [class*="_card"], [data-testid="stLayoutWrapper"]:has(> [class*="_card"]) {
+      height: auto !important; flex: 0 0 auto !important;
+    }
   }
 </style>
 """

@@ -38,7 +38,7 @@ def show_runs(frame: pd.DataFrame, key: str) -> None:
     event = st.dataframe(
         table, hide_index=True, key=table_key(frame, key), on_select="rerun", selection_mode="multi-row",
         column_config=_columns(table), height=min(420, 38 + 35 * len(table)),
-        alt="Runs with state, progress and metrics",
+        alt="Runs with state, progress and metrics", placeholder="",
     )  # fmt: skip
     chosen = [str(frame["run_id"].iloc[row]) for row in event["selection"]["rows"] if row < len(frame)]
     _show_actions(frame, chosen, key)

@@ -30,6 +30,15 @@ EMPTY = {
 }
 
 
+@pytest.mark.parametrize("script", ["pages/graph.py", "pages/rank_collapse.py"])
+def test_the_other_experiments_open_with_their_question(open_page: OpenPage, script: str) -> None:
+    at = open_page(script)
+    (title,) = at.title
+    assert title.value.endswith("?")
+    assert words(at).count("No sweep yet.") == 1
+    assert "runs, first run here: time unknown" in words(at)
+
+
 @pytest.mark.parametrize("script", TITLES)
 def test_an_empty_store_says_so_in_one_sentence(open_page: OpenPage, script: str) -> None:
     at = open_page(script)
