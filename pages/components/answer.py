@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.components import cached
 from pages.components.charts import Chart, show_chart, theme
+from pages.components.comparison import AT, compare_address
 from pages.components.layout import CARD_HEIGHT
 from werank_core.experiments import Experiment
 from werank_core.figures.alt_text import strength_alt_text
@@ -103,6 +104,8 @@ def _show_card(choice: Choice) -> None:
         if not math.isnan(value):
             st.markdown(f"**{str(choice.spec.second_axis).replace('_', ' ').capitalize()} {format_strength(value)}**")
         show_differences(choice.frame, choice.metrics, picked, None if math.isnan(value) else value)
+    address = compare_address(*(f"{choice.sweep_id}{AT}{strength:g}" for strength in (0, picked)))
+    st.link_button("Compare", address, type="tertiary", icon=":material/compare_arrows:", help="Opens these two there.")
 
 
 def second_values(frame: pd.DataFrame) -> list[float]:

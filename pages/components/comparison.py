@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any
+from urllib.parse import urlencode
 
 import pandas as pd
 
@@ -21,6 +22,11 @@ from werank_core.vocabulary import metric
 AT = "@"
 HEADLINES = tuple(dict.fromkeys(name for experiment in EXPERIMENTS.values() for name in experiment.headline))
 _SWEPT = ("strength", "model_seed", "data_seed")
+
+
+def compare_address(*keys: str) -> str:
+    """Address of the Compare page with these items chosen, relative to any other page."""
+    return f"compare?{urlencode([('compare_items', key) for key in keys])}"
 
 
 @dataclass(frozen=True)

@@ -192,3 +192,12 @@ def test_a_store_from_a_newer_version_is_one_sentence_on_every_page(open_page: O
         (error,) = at.error
         assert "newer version of WERank Lab" in error.value
         assert [title.value for title in at.title] == [TITLES[script]]
+
+
+def test_the_card_links_to_the_comparison_of_what_it_shows(open_page: OpenPage, store: Store) -> None:
+    sweep_id = finished_sweep(store)
+    (link,) = open_page("pages/toy.py").get("link_button")
+    assert link.proto.url == f"compare?compare_items={sweep_id}%400&compare_items={sweep_id}%400.1"
+    items = [f"{sweep_id}@0", f"{sweep_id}@0.1"]
+    at = open_page("pages/compare.py", compare_items=items)
+    assert at.multiselect(key="compare_items").value == items
