@@ -6,8 +6,8 @@ from pages.components.graph_panels import show_embeddings, show_probe_curves, sh
 from werank_core.experiments import experiment
 
 SENTENCE = (
-    "BGRL, penalty $\\alpha\\,\\lVert W^\\top W - I\\rVert_F$ on every graph convolution: rank of representations "
-    "and of embeddings, cluster variation, and accuracy of a probe on frozen representations."
+    "BGRL with a penalty $\\alpha\\,\\lVert W^\\top W - I\\rVert_F$ on every graph convolution: rank, cluster "
+    "variation, and a probe on frozen representations."
 )
 HOW_TO_READ = """
 **Each row is one quantity, each column one strength α**; the strip left of the axis break is plain BGRL (α = 0). Every

@@ -116,7 +116,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "collapse": ("relative_tcv", "nc1", "nc1_quotient", "cdnv"),
                 "weights": ("weight_effective_rank", "weight_stable_rank", "layer_alignment"),
                 "response": ("dirichlet_energy", "response_sensitivity", "edge_sensitivity"),
-                "probe": ("accuracy", "macro_f1"),
+                "probe": ("accuracy", "untrained_accuracy", "macro_f1"),
                 "cost": ("step_seconds", "penalty_cost"),
             },
             batch_varies=frozenset(

@@ -245,8 +245,8 @@ GRAPH_PRESETS: dict[str, tuple[str, GraphConfig]] = {
         "WikiCS",
         _published("wikics", (512, 256), 5e-4, (0.2, 0.3), (0.2, 0.1), feature_scaling="standard", splits="own"),
     ),
-    "amazon_computers": ("Amazon Computers", _published("amazon_computers", (256, 128), 5e-4, (0.5, 0.4), (0.2, 0.1))),
-    "amazon_photo": ("Amazon Photo", _published("amazon_photo", (256, 128), 1e-4, (0.4, 0.1), (0.1, 0.2))),
-    "coauthor_cs": ("Coauthor CS", _published("coauthor_cs", (512, 256), 1e-5, (0.3, 0.2), (0.3, 0.4))),
-    "coauthor_physics": ("Coauthor Physics", _published("coauthor_physics", (256, 128), 1e-5, (0.4, 0.1), (0.1, 0.4))),
+    "amazon_computers": ("Computers", _published("amazon_computers", (256, 128), 5e-4, (0.5, 0.4), (0.2, 0.1))),
+    "amazon_photo": ("Photo", _published("amazon_photo", (256, 128), 1e-4, (0.4, 0.1), (0.1, 0.2))),
+    "coauthor_cs": ("CS", _published("coauthor_cs", (512, 256), 1e-5, (0.3, 0.2), (0.3, 0.4))),
+    "coauthor_physics": ("Physics", _published("coauthor_physics", (256, 128), 1e-5, (0.4, 0.1), (0.1, 0.4))),
 }
