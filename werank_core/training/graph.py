@@ -15,17 +15,16 @@ from torch.func import functional_call
 from werank_core.config.graph import GraphConfig
 from werank_core.models.precision import fast_float32
 from werank_core.sweeps import RunBatch
-from werank_core.training import loop
+from werank_core.training import loop, ssl_measures
 from werank_core.training.blocks import Block, Inputs, block_gradients, block_values, blocks
 from werank_core.training.graph_data import GraphData, block_size, load_graph_data
 from werank_core.training.graph_measures import (
     Outputs,
     graph_metrics,
-    layer_alignments,
     picture,
     probe_values,
     representation_spectra,
-    weight_measures,
+    weight_spectra,
 )
 from werank_core.training.graph_network import GraphLoss, new_networks
 from werank_core.training.loop import Arrays, Values
@@ -148,13 +147,13 @@ class GraphSSL:
         """Loss on fixed views, ranks, collapse, response; the probe at the start and the end, a picture at the end."""
         values = self._fixed_losses()
         weights = self.model.weights("encoder.convolutions")
-        spectra, ranks = weight_measures(weights)
+        spectra, ranks = ssl_measures.weight_measures(weight_spectra(weights))
         values |= ranks | self._times(step)
         outputs = [self._outputs(run, data) for run, data in enumerate(self.data)]
         parts = [graph_metrics(out, data, self.config) for out, data in zip(outputs, self.data, strict=True)]
         arrays = spectra | joined([representation_spectra(out) for out in outputs])
         if step in (0, self.num_steps):
-            values |= layer_alignments(weights)
+            values |= ssl_measures.layer_alignments(weights)
             probed = [self._probed(step, run, out.representations) for run, out in enumerate(outputs)]
             values |= joined([scores for scores, _ in probed])
             arrays |= joined([kept for _, kept in probed])

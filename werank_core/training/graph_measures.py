@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -12,7 +11,6 @@ from werank_core.metrics import rank
 from werank_core.metrics.dirichlet import dirichlet_energy
 from werank_core.metrics.probe import probe
 from werank_core.metrics.rank import evaluation_rows
-from werank_core.metrics.sensitivity import layer_alignment_score
 from werank_core.training import ssl_measures
 from werank_core.training.graph_data import GraphData
 from werank_core.training.loop import Arrays, Values
@@ -31,27 +29,12 @@ class Outputs:
     noise_norm: float
 
 
-def weight_measures(weights: Sequence[Tensor]) -> tuple[Arrays, Values]:
-    """Singular values of every weight (R, d_out, d_in), and what follows from them.
+def weight_spectra(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Singular values of every weight (R, d_out, d_in).
 
     From the float64 Gram matrix of the smaller side, an eighth of the time of an SVD and within 1e-8 of the largest.
     """
-    spectra = [rank.representation_singular_values(w if w.shape[-2] > w.shape[-1] else w.mT) for w in weights]
-    arrays: Arrays = {("weight_spectrum", layer): spectrum for layer, spectrum in enumerate(spectra, start=1)}
-    values = {
-        "weight_effective_rank": torch.stack([rank.effective_rank_of_spectrum(s) for s in spectra], -1),
-        "weight_stable_rank": torch.stack([rank.stable_rank_of_spectrum(s) for s in spectra], -1),
-        "weight_numerical_rank": torch.stack([rank.numerical_rank_of_spectrum(s) for s in spectra], -1),
-        "product_of_spectral_norms": torch.stack([s[..., 0] for s in spectra]).prod(0),
-    }
-    return arrays, values
-
-
-def layer_alignments(weights: Sequence[Tensor]) -> Values:
-    """Alignment of neighbouring weights, (R, L - 1): two full SVDs a layer, so not at every record."""
-    if len(weights) < 2:
-        return {}
-    return {"layer_alignment": torch.stack([layer_alignment_score(a, b) for a, b in pairwise(weights)], -1)}
+    return [rank.representation_singular_values(w if w.shape[-2] > w.shape[-1] else w.mT) for w in weights]
 
 
 def representation_spectra(outputs: Outputs) -> Arrays:
@@ -64,9 +47,7 @@ def graph_metrics(outputs: Outputs, data: GraphData, config: GraphConfig) -> Val
     """Everything but the probe, each (R,)."""
     z, rows = outputs.representations, evaluation_rows(data.num_nodes, seed=0, limit=config.evaluation_rows)
     labels = data.labels[rows].to(z.device)
-    values = ssl_measures.representation_metrics(z[:, rows]) | ssl_measures.embedding_metrics(
-        outputs.embeddings[:, rows]
-    )
+    _, values = ssl_measures.representation_measures(z[:, rows], outputs.embeddings[:, rows])
     values |= ssl_measures.collapse_metrics(z[:, rows], labels, data.num_classes)
     values["dirichlet_energy"] = dirichlet_energy(z, data.edge_index, data.degrees)
     change, size = z - outputs.with_fewer_edges, z.norm(dim=-1)

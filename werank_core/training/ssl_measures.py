@@ -1,13 +1,14 @@
 """What every self-supervised experiment records about representations, weights and responses, in float64."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from werank_core.metrics import collapse, rank, sensitivity
+from werank_core.metrics import collapse, rank
 from werank_core.metrics.probe import ProbeSplits, probe
+from werank_core.metrics.sensitivity import layer_alignment_score
 from werank_core.training.loop import Arrays, Values
 
 VALIDATION_SHARE = 0.2
@@ -18,18 +19,15 @@ def exact(tensor: Tensor) -> Tensor:
     return tensor.cpu() if tensor.device.type == "mps" else tensor
 
 
-def representation_metrics(representations: Tensor) -> Values:
-    """Every rank metric of the representations.
-
-    Args:
-        representations: `(R, N, D)`.
+def representation_measures(representations: Tensor, embeddings: Tensor) -> tuple[Arrays, Values]:
+    """Singular values of representations and embeddings `(R, N, D)`, and every rank metric that follows from them.
 
     Returns:
-        name -> `(R,)`, named as in the vocabulary.
+        The two spectra, and name -> `(R,)`, named as in the vocabulary.
     """
-    raw = rank.representation_singular_values(representations)
+    raw, embedded = (rank.representation_singular_values(part) for part in (representations, embeddings))
     centred = rank.representation_singular_values(representations, centered=True)
-    return {
+    values = {
         "effective_rank": rank.effective_rank_of_spectrum(raw),
         "rankme": rank.rankme_of_spectrum(raw),
         "covariance_effective_rank": rank.covariance_effective_rank_of_spectrum(centred),
@@ -37,37 +35,29 @@ def representation_metrics(representations: Tensor) -> Values:
         "stable_rank": rank.stable_rank_of_spectrum(raw),
         "numerical_rank": rank.numerical_rank_of_spectrum(raw),
         "alpha_req": rank.alpha_req_fit_of_spectrum(centred).alpha,
+        "embedding_effective_rank": rank.effective_rank_of_spectrum(embedded),
+        "embedding_rankme": rank.rankme_of_spectrum(embedded),
     }
+    return {("representation_spectrum", 0): raw, ("embedding_spectrum", 0): embedded}, values
 
 
-def embedding_metrics(embeddings: Tensor) -> Values:
-    """Effective rank and RankMe of the embeddings `(R, N, D)`."""
-    spectrum = rank.representation_singular_values(embeddings)
-    return {
-        "embedding_effective_rank": rank.effective_rank_of_spectrum(spectrum),
-        "embedding_rankme": rank.rankme_of_spectrum(spectrum),
-    }
-
-
-def weight_metrics(weights: Sequence[Tensor]) -> Values:
-    """Rank of every weight `(R, d_out, d_in)`, alignment of neighbours, product of spectral norms."""
-    matrices = [w.double() for w in weights]
-    spectra = [rank.singular_values(w) for w in matrices]
+def weight_measures(spectra: Sequence[Tensor]) -> tuple[Arrays, Values]:
+    """The singular values of every weight, `(R, m)` a layer, to store, and what follows from them."""
+    arrays: Arrays = {("weight_spectrum", layer): spectrum for layer, spectrum in enumerate(spectra, start=1)}
     values = {
         "weight_effective_rank": torch.stack([rank.effective_rank_of_spectrum(s) for s in spectra], -1),
         "weight_stable_rank": torch.stack([rank.stable_rank_of_spectrum(s) for s in spectra], -1),
         "weight_numerical_rank": torch.stack([rank.numerical_rank_of_spectrum(s) for s in spectra], -1),
         "product_of_spectral_norms": torch.stack([s[..., 0] for s in spectra]).prod(0),
     }
-    if len(matrices) > 1:
-        pairs = pairwise(matrices)
-        values["layer_alignment"] = torch.stack([sensitivity.layer_alignment_score(a, b) for a, b in pairs], -1)
-    return values
+    return arrays, values
 
 
-def response_sensitivity(respond: Callable[[Tensor], Tensor], rows: Tensor, noise: Tensor) -> Tensor:
-    """Measured response to a small change of the input, `(R,)`."""
-    return sensitivity.response_sensitivity(respond, rows, noise)
+def layer_alignments(weights: Sequence[Tensor]) -> Values:
+    """Alignment of neighbouring weights `(R, d_out, d_in)`, `(R, L - 1)`: two full SVDs a layer."""
+    if len(weights) < 2:
+        return {}
+    return {"layer_alignment": torch.stack([layer_alignment_score(a, b) for a, b in pairwise(weights)], -1)}
 
 
 def collapse_metrics(representations: Tensor, labels: Tensor, num_classes: int) -> Values:
@@ -82,16 +72,6 @@ def collapse_metrics(representations: Tensor, labels: Tensor, num_classes: int) 
         "nc2_equinorm": collapse.nc2_equinorm(*arguments),
         "nc2_equiangular": collapse.nc2_equiangular(*arguments),
     }
-
-
-def spectra(weights: Sequence[Tensor], representations: Tensor, embeddings: Tensor) -> Arrays:
-    """Singular values of every weight, of the representations and of the embeddings, in float64 until stored."""
-    arrays: Arrays = {
-        ("weight_spectrum", layer): rank.singular_values(w.double()) for layer, w in enumerate(weights, start=1)
-    }
-    arrays["representation_spectrum", 0] = rank.representation_singular_values(representations)
-    arrays["embedding_spectrum", 0] = rank.representation_singular_values(embeddings)
-    return arrays
 
 
 def probe_metrics(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> Values:

@@ -10,7 +10,8 @@ from werank_core import objectives
 from werank_core.augmentations import augmented_dimensions, noisy_views
 from werank_core.config import ToySSLConfig
 from werank_core.metrics.collapse import cluster_labels
-from werank_core.metrics.rank import evaluation_rows
+from werank_core.metrics.rank import evaluation_rows, singular_values
+from werank_core.metrics.sensitivity import response_sensitivity
 from werank_core.models.mlp import initialize
 from werank_core.models.ssl_network import SSLNetwork
 from werank_core.regularizers import layer_weights, total_penalty
@@ -160,12 +161,12 @@ class ToySSL:
         outputs = map_runs(self.model.call, self.model.parameters, self._rows)
         representations, embeddings = (ssl_measures.exact(output) for output in outputs[:2])
         weights = [ssl_measures.exact(weight) for weight in self.model.weights("encoder")]
-        values |= ssl_measures.representation_metrics(representations)
-        values |= ssl_measures.embedding_metrics(embeddings)
-        values |= ssl_measures.weight_metrics(weights)
+        spectra, ranks = ssl_measures.representation_measures(representations, embeddings)
+        weight_spectra, weight_ranks = ssl_measures.weight_measures([singular_values(w) for w in weights])
+        values |= ranks | weight_ranks | ssl_measures.layer_alignments(weights)
         values["response_sensitivity"] = self._sensitivity(noise[0])
         values |= self._class_metrics(representations, with_probe=step in (0, self.num_steps))
-        return values, ssl_measures.spectra(weights, representations, embeddings)
+        return values, weight_spectra | spectra
 
     def _sensitivity(self, noise: Tensor) -> Tensor:
         def respond(rows: Tensor) -> Tensor:
@@ -173,7 +174,7 @@ class ToySSL:
             return ssl_measures.exact(outputs[0])
 
         rows = ssl_measures.exact(self._rows)
-        return ssl_measures.response_sensitivity(respond, rows, 0.1 * noise.to(rows.device).expand_as(rows))
+        return response_sensitivity(respond, rows, 0.1 * noise.to(rows.device).expand_as(rows))
 
     def _class_metrics(self, representations: Tensor, *, with_probe: bool) -> Values:
         """Collapse measures against the labels, or against k-means clusters where there are none (split "kmeans")."""
