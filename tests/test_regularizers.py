@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from werank_core import regularizers
 from werank_core.regularizers import PENALTIES, gram_residual, layer_weights, total_penalty, weight_matrix
 
 SHAPES = [(4, 4), (3, 6), (6, 3), (1, 5), (5, 1)]
@@ -141,6 +142,17 @@ def test_backward_through_vmap_is_the_gradient_of_each_solo(name: str) -> None:
     solo = torch.stack([torch.func.grad(PENALTIES[name])(matrix) for matrix in batch.detach()])
     assert batch.grad is not None
     torch.testing.assert_close(batch.grad, strengths[:, None, None] * solo, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (9, 7), (2, 3)])
+def test_a_gram_matrix_in_blocks_is_the_whole_one(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = random_weight(3, *shape)
+    derivatives = torch.func.vmap(torch.func.grad(PENALTIES["werank"]))
+    whole, slopes = gram_residual(batch), derivatives(batch)
+    monkeypatch.setattr(regularizers, "BLOCKED_ROWS", 2)
+    torch.testing.assert_close(gram_residual(batch), whole, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(torch.func.vmap(gram_residual)(batch), whole, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(derivatives(batch), slopes, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", PENALTIES)

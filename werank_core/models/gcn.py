@@ -35,8 +35,8 @@ class _PReLU(torch.autograd.Function):
         x, slope = ctx.saved_tensors
         gradient = grad_outputs[0]
         for_x = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
-        for_slope = torch.dot(gradient.reshape(-1), x.clamp(max=0).reshape(-1))
-        return for_x, for_slope.reshape(slope.shape)
+        # No `dot`: inside `fast_float32` it goes through oneDNN, which takes ten times as long for it.
+        return for_x, x.clamp(max=0).mul_(gradient).sum().reshape(slope.shape)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, slope: Tensor) -> tuple[Tensor, int]:
