@@ -1,9 +1,11 @@
 """Graphs: published counts, raw files, uploads explained when wrong, the block model against its probabilities."""
 
 import dataclasses
+import gzip
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,22 @@ def tiny_planetoid(folder: Path, words: np.ndarray) -> None:
     for name, part in {**parts, "graph": links}.items():
         (folder / f"ind.cora.{name}").write_bytes(pickle.dumps(part))
     (folder / "ind.cora.test.index").write_text("\n".join(map(str, order)) + "\n")
+
+
+def tiny_arxiv(archive: Path) -> Path:
+    """Five papers and four citations in the format of the Open Graph Benchmark."""
+    tables = {
+        "raw/edge": "0,1\n2,1\n3,4\n4,0\n",
+        "raw/node-feat": "".join(f"{i / 2},{-i}\n" for i in range(5)),
+        "raw/node-label": "0\n1\n2\n1\n0\n",
+        "split/time/train": "0\n4\n2\n",
+        "split/time/valid": "1\n",
+        "split/time/test": "3\n",
+    }
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, rows in tables.items():
+            file.writestr(f"arxiv/{name}.csv.gz", gzip.compress(rows.encode()))
+    return archive
 
 
 def equal(a: Graph, b: Graph) -> bool:
@@ -150,12 +168,28 @@ class TestPublicGraphs:
         with pytest.raises(GraphError, match=r"unknown graph 'corra'.*cora"):
             load_graph("corra", tmp_path)
 
-    def test_optional_package_is_named(self, tmp_path: Path) -> None:
-        pytest.importorskip("torch_geometric")
-        if "ogb" in sys.modules:
-            pytest.skip("ogb is installed here, so its absence cannot be seen")
-        with pytest.raises(GraphError, match="pip install ogb"):
+    def test_tiny_arxiv_archive_becomes_a_graph_with_its_splits(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        archive = tiny_arxiv(tmp_path / "arxiv.zip")
+        monkeypatch.setattr("werank_core.datasets.arxiv.URL", f"file://{archive}")
+        tiny = dataclasses.replace(CATALOGUE["ogbn_arxiv"], num_nodes=5, num_edges=4, num_features=2, num_classes=3)
+        monkeypatch.setitem(CATALOGUE, "ogbn_arxiv", tiny)
+        graph = load_graph("ogbn_arxiv", tmp_path, download=True)
+        assert set(map(tuple, graph.edge_index.T)) == {(0, 1), (1, 0), (2, 1), (1, 2), (3, 4), (4, 3), (4, 0), (0, 4)}
+        assert graph.labels.tolist() == [0, 1, 2, 1, 0]
+        assert graph.features[3].tolist() == [1.5, -3]
+        assert graph.own_splits is not None
+        parts = (graph.own_splits.train, graph.own_splits.validation, graph.own_splits.test)
+        assert [np.flatnonzero(mask[0]).tolist() for mask in parts] == [[0, 2, 4], [1], [3]]
+
+    def test_half_an_arxiv_archive_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        archive = tiny_arxiv(tmp_path / "arxiv.zip")
+        archive.write_bytes(archive.read_bytes()[:200])
+        monkeypatch.setattr("werank_core.datasets.arxiv.URL", f"file://{archive}")
+        with pytest.raises(GraphError, match="ogbn-arxiv could not be downloaded"):
             load_graph("ogbn_arxiv", tmp_path, download=True)
+        assert not is_downloaded("ogbn_arxiv", tmp_path)
 
     def test_wrong_counts_are_refused(self) -> None:
         with pytest.raises(GraphError, match="Cora has"):

@@ -15,6 +15,7 @@ from werank_core.datasets.block_model import make_block_model
 from werank_core.datasets.graph_catalogue import GraphError
 from werank_core.datasets.graph_files import keep_own_graph
 from werank_core.datasets.graph_memory import needed_bytes
+from werank_core.metrics.rank import effective_rank_of_spectrum
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.blocks import block_gradients, blocks
 from werank_core.training.graph import GraphSSL, ema_decay_at, train
@@ -185,6 +186,13 @@ class TestLoop:
         assert last["picture", 0].shape == (2, 90, 2)
         assert last["probe_curve", 0].shape == (2, 2, 21)
         assert last["weight_spectrum", 2].shape == (2, 6)
+
+    def test_a_rank_is_that_of_the_stored_spectrum_also_when_rows_are_sampled(self, tmp_path: Path) -> None:
+        sink = MemorySink()
+        train(batch_of(small(evaluation_rows=50, output_width=60)), Recorder(sink), Workplace(data_folder=tmp_path))
+        spectrum = torch.from_numpy(sink.arrays[6]["representation_spectrum", 0])
+        assert (spectrum > 0).sum() == 50
+        assert sink.last("effective_rank") == pytest.approx(effective_rank_of_spectrum(spectrum).numpy())
 
     def test_measuring_changes_nothing(self, tmp_path: Path) -> None:
         task = trained(batch_of(small()), tmp_path, steps=3)

@@ -10,9 +10,9 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ _AMAZON = {"amazon_computers": "Computers", "amazon_photo": "Photo"}
 _COAUTHOR = {"coauthor_cs": "CS", "coauthor_physics": "Physics"}
 
 # What a missing network, a page in place of a file, or half a file raise on their way through PyTorch Geometric.
-_BROKEN = (OSError, RuntimeError, EOFError, ValueError, IndexError, KeyError, pickle.UnpicklingError)
+_BROKEN = (OSError, RuntimeError, EOFError, ValueError, IndexError, KeyError, pickle.UnpicklingError, BadZipFile)
 
 
 def load_graph(name: str, root: Path, *, download: bool = False, own_name: str = "") -> Graph:
@@ -85,10 +85,7 @@ def _from_geometric(name: str, root: Path) -> Graph:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = _geometric_dataset(name, str(root))
-        data = dataset[0]
-    except ImportError as error:
-        raise GraphError(f"{entry(name).title} needs the optional package ogb: pip install ogb.") from error
+            data = _geometric_data(name, root)
     except _BROKEN as error:
         raise GraphError(
             f"{entry(name).title} could not be downloaded and read ({type(error).__name__}): "
@@ -100,19 +97,22 @@ def _from_geometric(name: str, root: Path) -> Graph:
     return Graph(name, adjacency, compact_features(features), labels.astype(np.int64), _own_splits(data))
 
 
-def _geometric_dataset(name: str, root: str) -> Any:
-    if name == "ogbn_arxiv":
-        return import_module("ogb.nodeproppred").PygNodePropPredDataset("ogbn-arxiv", root)
+def _geometric_data(name: str, root: Path) -> Any:
+    # PyTorch Geometric takes a second to import, and most graphs are read from what was kept.
     from torch_geometric import datasets
 
+    from werank_core.datasets.arxiv import read_arxiv
+
+    if name == "ogbn_arxiv":
+        return read_arxiv(root)
     if name == "karate_club":
-        return datasets.KarateClub()
+        return datasets.KarateClub()[0]
     if name == "wikics":
-        return datasets.WikiCS(root, is_undirected=True)
+        return datasets.WikiCS(str(root), is_undirected=True)[0]
     if name in _PLANETOID:
-        return datasets.Planetoid(root, _PLANETOID[name])
+        return datasets.Planetoid(str(root), _PLANETOID[name])[0]
     kind, title = (datasets.Amazon, _AMAZON[name]) if name in _AMAZON else (datasets.Coauthor, _COAUTHOR[name])
-    return kind(root, title)
+    return kind(str(root), title)[0]
 
 
 def assert_counts(name: str, found: tuple[int, int, int, int]) -> None:

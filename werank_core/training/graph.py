@@ -20,10 +20,9 @@ from werank_core.training.blocks import Block, Inputs, block_gradients, block_va
 from werank_core.training.graph_data import GraphData, block_size, load_graph_data
 from werank_core.training.graph_measures import (
     Outputs,
-    graph_metrics,
+    graph_measures,
     picture,
     probe_values,
-    representation_spectra,
     weight_spectra,
 )
 from werank_core.training.graph_network import GraphLoss, new_networks
@@ -150,8 +149,8 @@ class GraphSSL:
         spectra, ranks = ssl_measures.weight_measures(weight_spectra(weights))
         values |= ranks | self._times(step)
         outputs = [self._outputs(run, data) for run, data in enumerate(self.data)]
-        parts = [graph_metrics(out, data, self.config) for out, data in zip(outputs, self.data, strict=True)]
-        arrays = spectra | joined([representation_spectra(out) for out in outputs])
+        parts = [graph_measures(out, data, self.config) for out, data in zip(outputs, self.data, strict=True)]
+        arrays = spectra | joined([spectrum for _, spectrum in parts])
         if step in (0, self.num_steps):
             values |= ssl_measures.layer_alignments(weights)
             probed = [self._probed(step, run, out.representations) for run, out in enumerate(outputs)]
@@ -159,7 +158,7 @@ class GraphSSL:
             arrays |= joined([kept for _, kept in probed])
         if step == self.num_steps:
             arrays |= joined([picture(out.representations, data) for out, data in zip(outputs, self.data, strict=True)])
-        return values | joined(parts), arrays
+        return values | joined([metrics for metrics, _ in parts]), arrays
 
     def _fixed_losses(self) -> Values:
         """Loss and its parts on views that are the same at every record; running statistics stay as they are."""

@@ -37,24 +37,18 @@ def weight_spectra(weights: Sequence[Tensor]) -> list[Tensor]:
     return [rank.representation_singular_values(w if w.shape[-2] > w.shape[-1] else w.mT) for w in weights]
 
 
-def representation_spectra(outputs: Outputs) -> Arrays:
-    """Singular values of representations and embeddings, each (R, D)."""
-    parts = {"representation_spectrum": outputs.representations, "embedding_spectrum": outputs.embeddings}
-    return {(name, 0): rank.representation_singular_values(part) for name, part in parts.items()}
-
-
-def graph_metrics(outputs: Outputs, data: GraphData, config: GraphConfig) -> Values:
-    """Everything but the probe, each (R,)."""
+def graph_measures(outputs: Outputs, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:
+    """Everything but the probe, each (R,), and the spectra (R, D) that the rank metrics come from."""
     z, rows = outputs.representations, evaluation_rows(data.num_nodes, seed=0, limit=config.evaluation_rows)
     labels = data.labels[rows].to(z.device)
-    _, values = ssl_measures.representation_measures(z[:, rows], outputs.embeddings[:, rows])
+    spectra, values = ssl_measures.representation_measures(z[:, rows], outputs.embeddings[:, rows])
     values |= ssl_measures.collapse_metrics(z[:, rows], labels, data.num_classes)
     values["dirichlet_energy"] = dirichlet_energy(z, data.edge_index, data.degrees)
     change, size = z - outputs.with_fewer_edges, z.norm(dim=-1)
     values["edge_sensitivity"] = (change.norm(dim=-1) / size.clamp_min(1e-12)).mean(-1)
     response = (z - outputs.with_noisy_features).flatten(1).norm(dim=1)
     values["response_sensitivity"] = response / outputs.noise_norm
-    return values
+    return values, spectra
 
 
 def probe_values(representations: Tensor, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:
