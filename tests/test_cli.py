@@ -108,6 +108,19 @@ def test_a_preset_is_a_starting_point(store: Store) -> None:
     assert spec.strengths == EXPERIMENTS["toy_ssl"].default_strengths
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_preset_brings_its_own_grid(experiment: str, store: Store) -> None:
+    of = EXPERIMENTS[experiment]
+    name, preset = list(of.presets.items())[0]
+    assert main(["sweep", experiment, "--preset", name, "--detach"]) == 0
+    spec = queries.sweep_spec(store, one_sweep(store)["sweep_id"])
+    assert spec.config == preset.config
+    assert {field: getattr(spec, field) for field in of.sweep_fields(preset)} == {
+        **of.sweep_fields(preset),
+        "strengths": tuple(sorted({0.0, *of.sweep_fields(preset)["strengths"]})),
+    }
+
+
 def test_the_defaults_are_those_of_the_form(store: Store) -> None:
     assert main(["sweep", "toy_ssl", "--detach"]) == 0
     spec = queries.sweep_spec(store, one_sweep(store)["sweep_id"])

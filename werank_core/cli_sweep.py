@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from werank_core.config import ExperimentConfig, trait
-from werank_core.experiments import EXPERIMENTS, Experiment
+from werank_core.config import trait
+from werank_core.experiments import EXPERIMENTS, Experiment, Preset
 from werank_core.jobs.supervisor import ensure_supervisor
 from werank_core.settings import Settings
 from werank_core.store import Store, queries
@@ -50,14 +50,14 @@ def arguments_class(of: Experiment, given: Sequence[str]) -> type[SweepArguments
         CommandError: when there is no such preset.
     """
     base = _base(of, given if list(given[:2]) == ["sweep", of.name] else ())
-    starts: dict[str, Any] = {"strengths": of.default_strengths, "seeds": of.default_seeds}
+    starts = of.sweep_fields(base)
     shared = [
         _option(name, info, starts.get(name, info.default))
         for name, info in SweepSpec.model_fields.items()
         if name in _SWEEP_FIELDS
     ]
     own = [
-        _option(name, info, getattr(base, name))
+        _option(name, info, getattr(base.config, name))
         for name, info in of.config_class.model_fields.items()
         if name not in _MADE_BY_THE_SWEEP
     ]
@@ -65,17 +65,17 @@ def arguments_class(of: Experiment, given: Sequence[str]) -> type[SweepArguments
     return make_dataclass(f"{of.name}_sweep", [*shared, *own], bases=(SweepArguments,), namespace=namespace)
 
 
-def _base(of: Experiment, given: Sequence[str]) -> ExperimentConfig:
-    """The chosen preset's config, or the defaults; read before the rest, whose defaults it decides."""
+def _base(of: Experiment, given: Sequence[str]) -> Preset:
+    """The chosen preset, or one of the defaults; read before the rest, whose defaults it decides."""
     name = ""
     for word, following in zip(given, [*given[1:], ""], strict=False):
         if word.startswith("--preset"):
             name = word.partition("=")[2] or following
     if not name:
-        return of.config_class()
+        return Preset("", of.config_class())
     if name not in of.presets:
         raise CommandError(f"preset = {name!r}: should be {' or '.join(map(repr, of.presets))}.")
-    return of.presets[name].config
+    return of.presets[name]
 
 
 def _option(name: str, info: FieldInfo, value: Any) -> tuple[str, Any, Any]:
