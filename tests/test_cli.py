@@ -111,7 +111,7 @@ def test_a_preset_is_a_starting_point(store: Store) -> None:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_preset_brings_its_own_grid(experiment: str, store: Store) -> None:
     of = EXPERIMENTS[experiment]
-    name, preset = list(of.presets.items())[0]
+    name, preset = next(iter(of.presets.items()))
     assert main(["sweep", experiment, "--preset", name, "--detach"]) == 0
     spec = queries.sweep_spec(store, one_sweep(store)["sweep_id"])
     assert spec.config == preset.config
