@@ -345,6 +345,9 @@ def test_gradient_rank_edge_cases():
     assert gradient_rank(torch.zeros(4, 3)).item() == 0
     assert gradient_rank(torch.diag(torch.tensor([1.0, 1e-3, 1e-7]))).item() == 2
     assert gradient_rank(torch.diag(torch.tensor([1.0, 1e-3, 1e-7])), 1e-2).item() == 1
+    wide = torch.diag(torch.tensor([1.0, 2e-5, 5e-6], dtype=torch.float64)) @ torch.eye(3, 5, dtype=torch.float64)
+    assert [gradient_rank(1e-200 * g).item() for g in (wide, wide.mT, -wide.mT)] == [2, 2, 2]
+    assert gradient_rank(wide, 1e-9).item() == 3
     assert gradient_rank_bound(64, 27, 2, uses_per_sample=5) == 10
     with pytest.raises(ValueError, match="tolerance"):
         gradient_rank(torch.eye(2), -1)

@@ -53,15 +53,24 @@ def class_moments(representations: Tensor, labels: Tensor, num_classes: int) -> 
     samples = representations.double()
     if not finite.all():
         samples = torch.where(finite[..., None, None], samples, 0.0)
-    classes = torch.arange(num_classes, device=labels.device)
-    members = (labels[..., None] == classes).to(samples.dtype)
-    sizes = members.sum(-2)
-    means = members.mT @ samples / sizes.clamp(min=1)[..., None]
+    sizes, means, of_rows = _class_means(samples, labels, num_classes)
     # ‖z − m‖² = ‖z‖² − 2 (z·m − ‖m‖²/2)
-    scores = samples @ means.mT - (means.square().sum(-1) / 2)[..., None, :]
-    nearest = scores.masked_fill((sizes == 0)[..., None, :], -torch.inf).argmax(-1)
-    scatter = samples.sub_(members @ means) if samples is not representations else samples - members @ means
+    offsets = torch.where(sizes > 0, means.square().sum(-1) / 2, torch.inf)
+    nearest = (samples @ means.mT).sub_(offsets[..., None, :]).argmax(-1)
+    scatter = torch.sub(samples, of_rows, out=of_rows)
     return ClassMoments(sizes, means, scatter.mT @ scatter, nearest, finite)
+
+
+def _class_means(samples: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """n_k (..., K), m_k (..., K, D) and m_{c(i)} (..., N, D): adding rows up beats a float64 product with K columns."""
+    *runs, rows, width = samples.shape
+    stacked = labels.expand(samples.shape[:-1]).reshape(-1, rows)
+    number = (stacked + num_classes * torch.arange(len(stacked), device=labels.device)[:, None]).flatten()
+    sizes = torch.bincount(number, minlength=len(stacked) * num_classes).to(samples.dtype)
+    sums = samples.new_zeros(len(sizes), width).index_add_(0, number, samples.reshape(-1, width))
+    means = sums / sizes.clamp(min=1)[:, None]
+    of_rows = means.index_select(0, number).view_as(samples)
+    return sizes.view(*runs, num_classes), means.view(*runs, num_classes, width), of_rows
 
 
 def singular_values_of_moments(moments: ClassMoments) -> Tensor:

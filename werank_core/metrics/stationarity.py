@@ -35,7 +35,6 @@ from torch import Tensor
 from werank_core.metrics.gradients import (
     batch_gradient,
     check_same_matrix,
-    finite_singular_values,
     frobenius_norm,
     gradient_alignment,
     gradient_rank,
@@ -43,10 +42,13 @@ from werank_core.metrics.gradients import (
     inner_product,
     sample_count,
 )
+from werank_core.metrics.rank import singular_values as exact_singular_values
 
 __all__ = [
     "RankCertificate",
+    "RowSums",
     "batch_gradient",
+    "certificate_of_sums",
     "eigenvalue_cosine",
     "eigenvalue_ratio",
     "gradient_alignment",
@@ -54,6 +56,7 @@ __all__ = [
     "gradient_rank_bound",
     "rank_certificate",
     "residual_norm",
+    "row_sums",
     "stationarity_residual",
     "within_cluster_gradient",
 ]
@@ -199,37 +202,27 @@ def rank_certificate(
     Source: ours, after Zangrando et al. (arXiv 2402.03991).
     """
     count = sample_count(deltas, inputs, num_samples)
-    matrix = weight.double()
-    sums = _row_sums(inputs, deltas, labels, num_classes)
-    within = sums.products / count
-    gradient = within + sums.class_deltas.mT @ sums.means / count
-    residual = residual_norm(matrix, gradient, weight_decay)
-    decay = _strength(weight_decay, weight)
-    decay = torch.where(decay > 0, decay, torch.nan)
-    within_norm = frobenius_norm(within)
-    certificate = RankCertificate(
-        distance=_distance_to_rank(matrix, num_classes, singular_values).expand_as(residual),
-        first_bound=(within_norm + residual) / decay,
-        tcv_bound=(sums.delta_norm * sums.scatter_norm / count + residual) / decay,
-        residual_norm=residual,
-        within_gradient_norm=within_norm.expand_as(residual),
-        eigenvalue_cosine=eigenvalue_cosine(matrix, gradient),
-        eigenvalue_ratio=eigenvalue_ratio(matrix, gradient),
-        total_cluster_variation=(sums.scatter_norm.square() / count).expand_as(residual),
-        relative_tcv=sums.relative_scatter.expand_as(residual),
+    return certificate_of_sums(
+        weight, row_sums(inputs, deltas, labels, num_classes), weight_decay, count, singular_values
     )
-    return RankCertificate(*(torch.where(field.isfinite(), field, torch.nan) for field in certificate))
 
 
-class _RowSums(NamedTuple):
-    """Everything of a layer that sums over rows, in float64."""
+class RowSums(NamedTuple):
+    """Everything of a layer that sums over rows, in float64.
 
-    products: Tensor  # Σ d_i (z_i − m_{c(i)})ᵀ (..., d_out, d_in)
-    class_deltas: Tensor  # Σ_{i in k} d_i (..., K, d_out)
-    means: Tensor  # m_k (..., K, d_in)
-    sizes: Tensor  # n_k (..., K)
-    scatter_norm: Tensor  # (Σ ‖z_i − m_{c(i)}‖²)^½ (...)
-    delta_norm: Tensor  # (Σ ‖d_i‖²)^½ (...)
+    Attributes:
+        products: Σ d_i (z_i − m_{c(i)})ᵀ, (..., d_out, d_in).
+        class_deltas: Σ_{i in k} d_i, (..., K, d_out).
+        means: m_k, (..., K, d_in); sizes: n_k, (..., K).
+        scatter_norm: (Σ ‖z_i − m_{c(i)}‖²)^½, (...); delta_norm: (Σ ‖d_i‖²)^½, (...).
+    """
+
+    products: Tensor
+    class_deltas: Tensor
+    means: Tensor
+    sizes: Tensor
+    scatter_norm: Tensor
+    delta_norm: Tensor
 
     @property
     def relative_scatter(self) -> Tensor:
@@ -239,27 +232,59 @@ class _RowSums(NamedTuple):
         return within / (within + (self.sizes * centred.square().sum(-1)).sum(-1))
 
 
-def _row_sums(inputs: Tensor, deltas: Tensor, labels: Tensor, num_classes: int) -> _RowSums:
+def row_sums(inputs: Tensor, deltas: Tensor, labels: Tensor, num_classes: int) -> RowSums:
     """One pass over the N rows, in their own dtype: float64 copies of them would cost more than all the arithmetic.
 
     Whatever m_k and the class sums of d are rounded to, the certificate compares the SAME numbers on both sides:
     Σ d_i z_iᵀ is put together as products + class_deltasᵀ means, so that what is left of it after the products has rank
     K exactly, and the first inequality holds to float64 round-off even for float32 rows.
+
+    Args, Raises: as `rank_certificate`.
     """
     dtype = torch.promote_types(inputs.dtype, deltas.dtype)
     samples, errors = inputs.to(dtype), deltas.to(dtype)
     members = _membership(labels, inputs, num_classes).to(dtype)
     sizes = members.sum(dim=-2)
     means = members.mT @ samples / sizes.clamp(min=1)[..., None]
-    scatter = samples - members @ means
+    scatter = (members @ -means).add_(samples)
     norms = [torch.linalg.vector_norm(rows.flatten(-2), dim=-1).double() for rows in (scatter, errors)]
     products, class_deltas = errors.mT @ scatter, members.mT @ errors
-    return _RowSums(products.double(), class_deltas.double(), means.double(), sizes.double(), norms[0], norms[1])
+    return RowSums(products.double(), class_deltas.double(), means.double(), sizes.double(), norms[0], norms[1])
+
+
+def certificate_of_sums(
+    weight: Tensor,
+    sums: RowSums,
+    weight_decay: Tensor | float,
+    num_samples: int,
+    singular_values: Tensor | None = None,
+) -> RankCertificate:
+    """`rank_certificate`, its rows summed up already; arguments and result as there."""
+    check_same_matrix(weight, sums.products)
+    matrix, decay = weight.double(), _strength(weight_decay, weight)
+    gradient = (sums.products + sums.class_deltas.mT @ sums.means) / num_samples
+    residual = frobenius_norm(decay[..., None, None] * matrix + gradient)
+    decay = torch.where(decay > 0, decay, torch.nan)
+    within_norm = frobenius_norm(sums.products) / num_samples
+    norm = frobenius_norm(matrix)
+    descent = -inner_product(matrix / norm[..., None, None], gradient)
+    certificate = RankCertificate(
+        distance=_distance_to_rank(matrix, sums.means.shape[-2], singular_values).expand_as(residual),
+        first_bound=(within_norm + residual) / decay,
+        tcv_bound=(sums.delta_norm * sums.scatter_norm / num_samples + residual) / decay,
+        residual_norm=residual,
+        within_gradient_norm=within_norm.expand_as(residual),
+        eigenvalue_cosine=(descent / frobenius_norm(gradient)).clamp(-1, 1),
+        eigenvalue_ratio=descent / norm,
+        total_cluster_variation=(sums.scatter_norm.square() / num_samples).expand_as(residual),
+        relative_tcv=sums.relative_scatter.expand_as(residual),
+    )
+    return RankCertificate(*(torch.where(field.isfinite(), field, torch.nan) for field in certificate))
 
 
 def _distance_to_rank(matrix: Tensor, rank: int, singular_values: Tensor | None) -> Tensor:
     """(Σ_{j>rank} s_j²)^½, the Frobenius distance to the matrices of that rank (Eckart-Young)."""
-    values = finite_singular_values(matrix) if singular_values is None else singular_values.double()
+    values = exact_singular_values(matrix) if singular_values is None else singular_values.double()
     tail = torch.linalg.vector_norm(values[..., rank:], dim=-1)
     return torch.where(values.isfinite().all(dim=-1), tail, torch.nan)
 

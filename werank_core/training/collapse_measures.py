@@ -5,25 +5,28 @@ over spectra and representations in float64.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 from werank_core.metrics import rank
 from werank_core.metrics.class_moments import (
+    ClassMoments,
     class_moments,
     neural_collapse_of_moments,
     singular_values_of_moments,
     variation_of_moments,
 )
 from werank_core.metrics.stationarity import (
-    RankCertificate,
+    RowSums,
     batch_gradient,
+    certificate_of_sums,
     gradient_alignment,
     gradient_rank,
-    rank_certificate,
+    row_sums,
 )
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.stacked import StackedModel, State, map_runs
@@ -38,12 +41,11 @@ class LayerRows(NamedTuple):
     """One weight layer seen as a matrix on rows: a convolution has one row for every sample and position.
 
     Attributes:
-        weight: `(R, d_out, d_in)`; inputs: `(R, N·P, d_in)`; deltas: `(R, N·P, d_out)`, gradients of the single
-            samples' losses with respect to the pre-activations.
+        inputs: `(R, N·P, d_in)`; deltas: `(R, N·P, d_out)`, gradients of the single samples' losses with respect to
+            the pre-activations.
         positions: P, 1 for a linear layer.
     """
 
-    weight: Tensor
     inputs: Tensor
     deltas: Tensor
     positions: int
@@ -56,6 +58,25 @@ class Trace(NamedTuple):
     objective: Tensor  # (R,)
     representations: Tensor  # (R, N, D): what the classifier sees
     layers: list[LayerRows]
+
+
+class Summary(NamedTuple):
+    """What a record needs of the evaluated rows: summed up block by block, turned into metrics for many runs at once.
+
+    Attributes:
+        objective, accuracy: `(R,)` on these rows; predictions: `(R, N)`.
+        layers: sums over every layer's rows.
+        gradients: of every layer, the gradients of two batches.
+        classes, clusters: moments of the penultimate representations.
+    """
+
+    objective: Tensor
+    accuracy: Tensor
+    predictions: Tensor
+    layers: list[RowSums]
+    gradients: list[tuple[Tensor, Tensor]]
+    classes: ClassMoments
+    clusters: ClassMoments
 
 
 def weights_of(state: State) -> State:
@@ -89,6 +110,7 @@ def trace(
         rows, labels: `(R, N, d)`, `(R, N)`.
         shapes: `StackedModel.preactivation_shapes`.
     """
+    probes: Sequence[Tensor] | Sequence[GradientEdge]
     if plain := plain_mlp(model.skeleton):
         outputs, inputs, probes = traced_mlp(plain, state, rows)
     else:
@@ -98,19 +120,61 @@ def trace(
     # Σ_i instead of the mean: the deltas are gradients of single samples' losses
     deltas = torch.autograd.grad(objective.sum() * rows.shape[1], probes)
     layers = [
-        _layer_rows(layer, state[name], z.detach(), d)
-        for layer, name, z, d in zip(model.weight_layers, weights_of(model.parameters), inputs, deltas, strict=True)
+        _layer_rows(layer, z.detach(), d) for layer, z, d in zip(model.weight_layers, inputs, deltas, strict=True)
     ]
     return Trace(outputs.detach(), objective.detach(), inputs[-1].detach(), layers)
 
 
-def _layer_rows(layer: nn.Linear | nn.Conv2d, weight: Tensor, inputs: Tensor, deltas: Tensor) -> LayerRows:
+def _layer_rows(layer: nn.Linear | nn.Conv2d, inputs: Tensor, deltas: Tensor) -> LayerRows:
     if isinstance(layer, nn.Linear):
-        return LayerRows(weight, inputs, deltas, 1)
+        return LayerRows(inputs, deltas, 1)
     patches = F.unfold(inputs.flatten(0, 1), layer.kernel_size, padding=layer.padding, stride=layer.stride)  # type: ignore[arg-type]
     positions = patches.shape[-1]
     rows = patches.mT.reshape(len(inputs), -1, patches.shape[1])
-    return LayerRows(weight.flatten(2), rows, deltas.flatten(3).mT.flatten(1, 2), positions)
+    return LayerRows(rows, deltas.flatten(3).mT.flatten(1, 2), positions)
+
+
+def summary(found: Trace, labels: Tensor, clusters: Tensor, num_clusters: int, batch_size: int) -> Summary:
+    """A trace summed over its rows.
+
+    Args:
+        labels, clusters: `(R, N)`: NC1 to NC4 speak of classes, cluster variation and certificate of clusters.
+        batch_size: B; the first 2 B rows give the two batch gradients, at most half of them each.
+    """
+    classes = class_moments(found.representations, labels, found.outputs.shape[-1])
+    predictions = found.outputs.argmax(-1)
+    return Summary(
+        found.objective,
+        _share_correct(found.outputs, predictions, labels),
+        predictions,
+        [_summed(layer, clusters, num_clusters) for layer in found.layers],
+        [_batch_gradients(layer, batch_size) for layer in found.layers],
+        classes,
+        classes if clusters is labels else class_moments(found.representations, clusters, num_clusters),
+    )
+
+
+def _summed(layer: LayerRows, clusters: Tensor, num_clusters: int) -> RowSums:
+    labels = clusters.repeat_interleave(layer.positions, -1) if layer.positions > 1 else clusters
+    return row_sums(layer.inputs, layer.deltas, labels, num_clusters)
+
+
+def _batch_gradients(layer: LayerRows, batch_size: int) -> tuple[Tensor, Tensor]:
+    step = min(batch_size, layer.inputs.shape[1] // layer.positions // 2) * layer.positions
+    first, second = slice(0, step), slice(step, 2 * step)
+    return (
+        batch_gradient(layer.deltas[:, first], layer.inputs[:, first]),
+        batch_gradient(layer.deltas[:, second], layer.inputs[:, second]),
+    )
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Summaries of blocks of runs as one: tensors, or lists and tuples of them, along the run axis."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts)) if len(parts) > 1 else first
+    fields = [joined(field) for field in zip(*parts, strict=True)]
+    return type(first)(*fields) if hasattr(first, "_fields") else fields
 
 
 # -- layers ---------------------------------------------------------------------------------------------------------
@@ -131,79 +195,58 @@ def spectrum_metrics(spectra: Sequence[Tensor], target_rank: int) -> Values:
     }
 
 
-def certificates(
-    layers: Sequence[LayerRows], spectra: Sequence[Tensor], clusters: Tensor, target_rank: int, decay: Tensor
-) -> list[RankCertificate]:
-    """The rank certificate of every layer; the gradient is that of the mean data loss over exactly these rows.
+def certificate_metrics(
+    weights: Sequence[Tensor], spectra: Sequence[Tensor], found: Summary, decay: Tensor, *, coupled: bool
+) -> Values:
+    """Cluster variation of every layer's input and, with coupled decay, the rank certificate, `(R, L)` each.
 
-    Args:
-        clusters: `(R, N)`; decay: `(R,)`.
+    The gradient is that of the mean data loss over exactly the summed rows.
+
+    Args: weights and spectra of every layer, `(R, d_out, d_in)` and `(R, m)`; decay `(R,)`.
     """
-    return [
-        rank_certificate(
-            layer.weight,
-            layer.inputs,
-            layer.deltas,
-            clusters.repeat_interleave(layer.positions, -1) if layer.positions > 1 else clusters,
-            target_rank,
-            decay,
-            num_samples=clusters.shape[-1],
-            singular_values=spectrum,
-        )
-        for layer, spectrum in zip(layers, spectra, strict=True)
+    num_samples = found.predictions.shape[-1]
+    certificates = [
+        certificate_of_sums(weight, sums, decay, num_samples, spectrum)
+        for weight, sums, spectrum in zip(weights, found.layers, spectra, strict=True)
     ]
-
-
-def certificate_metrics(found: Sequence[RankCertificate], *, coupled: bool) -> Values:
-    """Cluster variation of every layer's input and, with coupled decay, the certificate, `(R, L)` each."""
     names = {"layer_tcv": "relative_tcv", "layer_absolute_tcv": "total_cluster_variation"}
     if coupled:
         names |= {name: name for name in CERTIFICATE_METRICS} | {"certificate_bound": "first_bound"}
-    return {name: torch.stack([getattr(one, field) for one in found], -1) for name, field in names.items()}
+    return {name: torch.stack([getattr(one, field) for one in certificates], -1) for name, field in names.items()}
 
 
-def gradient_metrics(layers: Sequence[LayerRows], batch_size: int) -> Values:
-    """Rank of the gradient of one batch, and its cosine with the next batch's, `(R, L)` each.
-
-    Args:
-        batch_size: B; the first 2 B evaluated rows are used, at most half of them each.
-    """
-    ranks, alignments = [], []
-    for layer in layers:
-        step = min(batch_size, layer.inputs.shape[1] // layer.positions // 2) * layer.positions
-        parts = [slice(0, step), slice(step, 2 * step)]
-        first, second = (batch_gradient(layer.deltas[:, part], layer.inputs[:, part]) for part in parts)
-        ranks.append(gradient_rank(first))
-        alignments.append(gradient_alignment(first, second))
-    return {"gradient_rank": torch.stack(ranks, -1), "gradient_alignment": torch.stack(alignments, -1)}
+def gradient_metrics(gradients: Sequence[tuple[Tensor, Tensor]]) -> Values:
+    """Rank of the gradient of one batch, and its cosine with the next batch's, `(R, L)` each."""
+    return {
+        "gradient_rank": torch.stack([gradient_rank(first) for first, _ in gradients], -1),
+        "gradient_alignment": torch.stack([gradient_alignment(first, second) for first, second in gradients], -1),
+    }
 
 
 # -- representations ------------------------------------------------------------------------------------------------
 
 
-def representation_metrics(found: Trace, labels: Tensor, clusters: Tensor, target_rank: int) -> tuple[Values, Arrays]:
-    """Rank, cluster variation and NC1 to NC4 of the penultimate representations, `(R,)` each; their spectrum.
-
-    Args:
-        labels, clusters: `(R, N)`: NC1 to NC4 speak of classes, cluster variation of clusters.
-    """
-    moments = class_moments(found.representations, labels, found.outputs.shape[-1])
-    of_clusters = moments if clusters is labels else class_moments(found.representations, clusters, target_rank)
-    spectrum = singular_values_of_moments(moments)
+def representation_metrics(found: Summary, classifier_weight: Tensor) -> tuple[Values, Arrays]:
+    """Rank, cluster variation and NC1 to NC4 of the penultimate representations, `(R,)` each; their spectrum."""
+    spectrum = singular_values_of_moments(found.classes)
     values = {
         "effective_rank": rank.effective_rank_of_spectrum(spectrum),
         "numerical_rank": rank.numerical_rank_of_spectrum(spectrum),
         "stable_rank": rank.stable_rank_of_spectrum(spectrum),
     }
-    values |= variation_of_moments(of_clusters)
-    values |= neural_collapse_of_moments(moments, found.layers[-1].weight, found.outputs.argmax(-1))
+    values |= variation_of_moments(found.clusters)
+    values |= neural_collapse_of_moments(found.classes, classifier_weight, found.predictions)
     return values, {("representation_spectrum", 0): spectrum}
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
     """Share of correct predictions `(R,)`; NaN for a run whose outputs are not finite."""
-    share = (outputs.argmax(-1) == labels).double().mean(-1)
-    return torch.where(outputs.isfinite().flatten(1).all(-1), share, torch.nan)
+    return _share_correct(outputs, outputs.argmax(-1), labels)
+
+
+def _share_correct(outputs: Tensor, predictions: Tensor, labels: Tensor) -> Tensor:
+    share = (predictions == labels).double().mean(-1)
+    return torch.where(outputs.abs().amax((-2, -1)).isfinite(), share, torch.nan)
 
 
 # -- compression ----------------------------------------------------------------------------------------------------

@@ -24,7 +24,9 @@ from werank_core.training.stacked_mlp import plain_mlp, stacked_mlp
 
 # Numbers in the widest activation of the runs that step together: more leave the caches, fewer waste calls.
 STEP_NUMBERS = 2**19
-MEASURE_NUMBERS = 2**20
+MEASURE_NUMBERS = 2**19
+# Numbers in the weights of the runs whose matrices are measured together.
+MATRIX_NUMBERS = 2**22
 KEPT_NUMBERS = 2**26
 EMPTY_LAYER = 1e-6
 
@@ -156,7 +158,7 @@ class RankCollapse:
     def measure(self, step: int) -> tuple[Values, Arrays]:
         """Loss, certificate, spectra, collapse and accuracy of every run; at the end also compression."""
         runs = torch.arange(len(self._stopped), device=self._stopped.device)
-        size = self._block_size(MEASURE_NUMBERS, len(self.data.evaluation))
+        size = max(1, MATRIX_NUMBERS // sum(weight[0].numel() for weight in self.model.weights()))
         parts = [self._measure_block(block) for block in torch.split(runs, size)]
         values: Values = {name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]}
         arrays: Arrays = {key: torch.cat([part[1][key] for part in parts]) for key in parts[0][1]}
@@ -170,24 +172,30 @@ class RankCollapse:
 
     @torch.no_grad()
     def _measure_block(self, runs: Tensor) -> tuple[Values, Arrays]:
-        config = self.config
-        rows, labels = self.data.batch(runs, self.data.evaluation.expand(len(runs), -1))
-        clusters = self.data.clusters[self.data.of_run[runs]] if config.clusters == "kmeans" else labels
+        size = self._block_size(MEASURE_NUMBERS, len(self.data.evaluation))
+        found: measures.Summary = measures.joined([self._summary(block) for block in torch.split(runs, size)])
         state = self._state_of(runs)
-        with torch.enable_grad():
-            found = measures.trace(self.model, state, rows, labels, config.loss, self._shapes)
-        spectra = measures.weight_spectra([layer.weight for layer in found.layers])
+        weights = [weight.flatten(2) for weight in weights_of(state).values()]
+        spectra = measures.weight_spectra(weights)
         values = self._losses(found.objective, state, runs)
-        values["train/accuracy"] = measures.accuracy(found.outputs, labels)
-        values["accuracy"] = self._test_accuracy(self._state_of(runs), runs)
-        values |= measures.spectrum_metrics(spectra, config.target_rank)
-        certificates = measures.certificates(found.layers, spectra, clusters, config.target_rank, self._decays[runs])
-        values |= measures.certificate_metrics(certificates, coupled=config.coupled)
-        values |= measures.gradient_metrics(found.layers, self._batch_size)
-        ranks, arrays = measures.representation_metrics(found, labels, clusters, config.target_rank)
+        values["train/accuracy"] = found.accuracy
+        values["accuracy"] = self._test_accuracy(state, runs)
+        values |= measures.spectrum_metrics(spectra, self.config.target_rank)
+        values |= measures.certificate_metrics(weights, spectra, found, self._decays[runs], coupled=self.config.coupled)
+        values |= measures.gradient_metrics(found.gradients)
+        ranks, arrays = measures.representation_metrics(found, weights[-1])
         values |= ranks
         arrays |= {("weight_spectrum", layer): s for layer, s in enumerate(spectra, start=1)}
         return values, arrays
+
+    def _summary(self, runs: Tensor) -> measures.Summary:
+        """One pass over the evaluated rows."""
+        config = self.config
+        rows, labels = self.data.batch(runs, self.data.evaluation.expand(len(runs), -1))
+        clusters = self.data.clusters[self.data.of_run[runs]] if config.clusters == "kmeans" else labels
+        with torch.enable_grad():
+            found = measures.trace(self.model, self._state_of(runs), rows, labels, config.loss, self._shapes)
+        return measures.summary(found, labels, clusters, config.target_rank, self._batch_size)
 
     def _state_of(self, runs: Tensor) -> State:
         """A detached copy of parameters and buffers."""
@@ -202,10 +210,15 @@ class RankCollapse:
         return {"loss": loss, "objective": objective, "penalty": penalty}
 
     def _test_accuracy(self, state: State, runs: Tensor) -> Tensor:
-        split = self.data.of_run[runs]
-        with evaluating(self.model.skeleton):
-            outputs = self._outputs(state, self.data.test[split])
-        return measures.accuracy(outputs, self.data.test_labels[split])
+        """`(R',)`, a block of the runs at a time."""
+        size, shares = self._block_size(MEASURE_NUMBERS, self.data.test.shape[1]), []
+        for start in range(0, len(runs), size):
+            block = slice(start, start + size)
+            split = self.data.of_run[runs[block]]
+            with evaluating(self.model.skeleton):
+                outputs = self._outputs({name: t[block] for name, t in state.items()}, self.data.test[split])
+            shares.append(measures.accuracy(outputs, self.data.test_labels[split]))
+        return torch.cat(shares)
 
     @torch.no_grad()
     def _theory_metrics(self, arrays: Arrays) -> Values:
@@ -260,14 +273,7 @@ class RankCollapse:
     @torch.no_grad()
     def _truncations(self) -> tuple[Values, Arrays]:
         runs = torch.arange(len(self._stopped), device=self._stopped.device)
-        return measures.truncations(
-            self.model, self._state_of(runs), lambda state: self._test_accuracy_in_blocks(state, runs)
-        )
-
-    def _test_accuracy_in_blocks(self, state: State, runs: Tensor) -> Tensor:
-        size = self._block_size(MEASURE_NUMBERS, self.data.test.shape[1])
-        blocks = torch.split(runs, size)
-        return torch.cat([self._test_accuracy({n: t[block] for n, t in state.items()}, block) for block in blocks])
+        return measures.truncations(self.model, self._state_of(runs), lambda state: self._test_accuracy(state, runs))
 
     @torch.no_grad()
     def _twin_spectra(self) -> tuple[Values, Arrays]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from werank_core.models.mlp import MLP
 
@@ -58,16 +59,21 @@ def stacked_mlp(module: MLP, state: Mapping[str, Tensor], rows: Tensor) -> Tenso
     return rows
 
 
-def traced_mlp(module: MLP, state: Mapping[str, Tensor], rows: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """As `stacked_mlp`, with every layer's input and pre-activation, by which the output can be differentiated.
+def traced_mlp(
+    module: MLP, state: Mapping[str, Tensor], rows: Tensor
+) -> tuple[Tensor, list[Tensor], list[GradientEdge]]:
+    """As `stacked_mlp`, with every layer's input, and its pre-activation for `autograd.grad` to differentiate by.
 
     Args: as `stacked_mlp`; state and rows detached.
     """
-    inputs, preactivations = [rows], []
+    # an edge stays that of the pre-activation when ReLU writes over it
+    activation = torch.relu_ if isinstance(module.activation, nn.ReLU) else module.activation
+    inputs: list[Tensor] = []
+    edges: list[GradientEdge] = []
+    out = rows.detach().requires_grad_()
     for index in range(len(module.layers)):
+        inputs.append(activation(out) if index else out)
         weight, bias = state[f"layers.{index}.weight"], state.get(f"layers.{index}.bias")
-        x = inputs[-1]
-        out = x @ weight.mT if bias is None else torch.baddbmm(bias[:, None], x, weight.mT)
-        preactivations.append(out.requires_grad_() if index == 0 else out)
-        inputs.append(module.activation(out))
-    return preactivations[-1], inputs[:-1], preactivations
+        out = inputs[-1] @ weight.mT if bias is None else torch.baddbmm(bias[:, None], inputs[-1], weight.mT)
+        edges.append(get_gradient_edge(out))
+    return out, inputs, edges
