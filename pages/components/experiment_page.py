@@ -28,12 +28,12 @@ def show_experiment(
     *,
     panels: dict[str, Panel] | None = None,
     data_check: DataCheck | None = None,
-    footer: Callable[[], None] | None = None,
+    footer: Callable[[str], None] | None = None,
 ) -> None:
     """The whole page of one experiment.
 
     `panels` are details that only this one has; `data_check` says whether the data of a sweep can be had, and shows
-    what to do where it cannot; `footer` stands at the end.
+    what to do where it cannot; `footer` stands at the end and is given the prefix.
     """
     with explained_errors():
         show_heading(experiment.question, sentence, how_to_read)
@@ -51,7 +51,7 @@ def show_experiment(
             show_answer(choice)
             show_details(choice, panels)
         if footer is not None:
-            footer()
+            footer(prefix)
 
 
 def _show_launch(experiment: Experiment, prefix: str, data_check: DataCheck | None) -> None:

@@ -47,8 +47,8 @@ def _own_graph_is_there(name: str, root: Path) -> bool:
     return False
 
 
-def show_own_graph() -> None:
-    """Upload of a graph: checked before it is kept, never unpickled, never used as a path."""
+def show_own_graph(prefix: str) -> None:
+    """Upload of a graph: checked before it is kept, never unpickled, never used as a path; one button trains on it."""
     with st.expander("Use your own graph", icon=":material/upload:"):
         st.markdown(
             "One **.npz** file (`indptr` and `indices` of the CSR adjacency, `features`, `labels`), or two **.csv**: "
@@ -58,19 +58,27 @@ def show_own_graph() -> None:
         files = st.file_uploader("Files", type=["npz", "csv"], accept_multiple_files=True, key="graph_own_files")
         clean = st.toggle("Remove self-loops and isolated nodes", key="graph_own_clean")
         if st.button("Check and keep", disabled=settings().demo or not (name and files), key="graph_own_keep"):
-            _keep(name, {file.name: file.getvalue() for file in files}, clean=clean)
+            _keep(name, {file.name: file.getvalue() for file in files}, prefix, clean=clean)
 
 
-def _keep(name: str, files: dict[str, bytes], *, clean: bool) -> None:
+def _keep(name: str, files: dict[str, bytes], prefix: str, *, clean: bool) -> None:
     try:
         graph = _checked(name, files, clean=clean)
         keep_own_graph(graph, settings().data_folder)
     except GraphError as error:
         st.error(str(error), icon=":material/error:")
         return
-    st.success(
-        f"{name} is kept: {graph.num_nodes:,} nodes. Choose Graph = own and Your graph = {name} in the settings."
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.success(
+            f"{name} is kept: {graph.num_nodes:,} nodes, {graph.num_edges // 2:,} edges, {graph.num_classes} classes."
+        )
+        st.button(f"Use {name}", on_click=_choose, args=(prefix, name), key="graph_own_use")
+
+
+def _choose(prefix: str, name: str) -> None:
+    """Set the form's graph to the uploaded one."""
+    keep_value(prefix, "dataset", "own")
+    keep_value(prefix, "own_graph", name)
 
 
 def _checked(name: str, files: dict[str, bytes], *, clean: bool) -> Graph:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,3 +160,31 @@ def test_a_click_picks_a_strength_and_the_slider_a_step(browser: Any, serve: Ser
     page.wait_for_function(
         f"before => ({FIFTH_VALUE})(document.querySelectorAll('.js-plotly-plot')[1]) > before", arg=before
     )
+
+
+def test_an_own_graph_is_checked_kept_and_chosen(browser: Any, serve: Serve, tmp_path: Path) -> None:
+    page = opened(browser, serve(WERANK_DATA_FOLDER=str(tmp_path / "data")).address + "/graph")
+    page.get_by_text("Use your own graph").click()
+    fill(page, "Name", "friends")
+    links = [(i, (i + step) % 30) for i in range(30) for step in (1, 29)]
+    edges = "source,target\n" + "".join(f"{a},{b}\n" for a, b in links)
+    nodes = "label,height\n" + "".join(f"{i % 2},{i / 10}\n" for i in range(30))
+    upload(page, edges=edges, nodes=nodes.replace("0,0.4", "0,tall"))
+    page.get_by_text("feature column 'height' of nodes.csv is not numeric").wait_for(timeout=30_000)
+    for _ in range(2):
+        page.get_by_role("button", name="Remove").first.click()
+    upload(page, edges=edges, nodes=nodes)
+    page.get_by_text("friends is kept: 30 nodes, 30 edges, 2 classes.").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Use friends").click()
+    page.get_by_text("All settings (2 changed)").wait_for(timeout=30_000)
+    page.get_by_text("All settings").click()
+    page.locator("input[aria-label^='Your graph'][value=friends]").wait_for(timeout=30_000)
+
+
+def upload(page: Any, **tables: str) -> None:
+    """Give CSV files to the uploader and press the button."""
+    files = [{"name": f"{n}.csv", "mimeType": "text/csv", "buffer": text.encode()} for n, text in tables.items()]
+    page.locator("input[type=file]").set_input_files(files)
+    for name in tables:
+        page.get_by_text(f"{name}.csv").last.wait_for(timeout=30_000)
+    page.get_by_role("button", name="Check and keep").click()
