@@ -148,17 +148,21 @@ class GraphSSL:
         weights = self.model.weights("encoder.convolutions")
         spectra, ranks = ssl_measures.weight_measures(weight_spectra(weights))
         values |= ranks | self._times(step)
-        outputs = [self._outputs(run, data) for run, data in enumerate(self.data)]
-        parts = [graph_measures(out, data, self.config) for out, data in zip(outputs, self.data, strict=True)]
-        arrays = spectra | joined([spectrum for _, spectrum in parts])
         if step in (0, self.num_steps):
             values |= ssl_measures.layer_alignments(weights)
-            probed = [self._probed(step, run, out.representations) for run, out in enumerate(outputs)]
-            values |= joined([scores for scores, _ in probed])
-            arrays |= joined([kept for _, kept in probed])
+        parts = [self._measure_run(step, run, data) for run, data in enumerate(self.data)]
+        return values | joined([found for found, _ in parts]), spectra | joined([found for _, found in parts])
+
+    def _measure_run(self, step: int, run: int, data: GraphData) -> tuple[Values, Arrays]:
+        """What needs one run's representations of the whole graph, (1, ...): they are gone before the next run's."""
+        outputs = self._outputs(run, data)
+        values, arrays = graph_measures(outputs, data, self.config)
+        if step in (0, self.num_steps):
+            scores, curves = self._probed(step, run, outputs.representations)
+            values, arrays = values | scores, arrays | curves
         if step == self.num_steps:
-            arrays |= joined([picture(out.representations, data) for out, data in zip(outputs, self.data, strict=True)])
-        return values | joined([metrics for metrics, _ in parts]), arrays
+            arrays |= picture(outputs.representations, data)
+        return values, arrays
 
     def _fixed_losses(self) -> Values:
         """Loss and its parts on views that are the same at every record; running statistics stay as they are."""
