@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from torch.nn import functional
 
 from werank_core.metrics.collapse import relative_tcv, total_cluster_variation
+from werank_core.metrics.row_sums import joined_row_sums, row_sums
 from werank_core.metrics.stationarity import (
     batch_gradient,
     eigenvalue_cosine,
@@ -238,6 +239,21 @@ def test_float32_rows_give_a_certificate_that_still_holds_and_nearly_the_same_nu
     rounded = rank_certificate(weight.float(), inputs.float(), deltas.float(), labels, 3, 1e-3)
     assert_certified(rounded, weight.float())
     assert torch.stack(rounded).tolist() == pytest.approx(torch.stack(exact).tolist(), rel=1e-4)
+
+
+def test_row_sums_of_parts_join_to_those_of_all_rows():
+    """Also where a part lacks a class; a broken run stays alone with it."""
+    _, inputs, deltas, labels = random_layer(16, runs=(2,), samples=30, classes=3)
+    labels[:5] = 2
+    whole = row_sums(inputs, deltas, labels, 4)
+    cuts = [slice(0, 5), slice(5, 17), slice(17, 30)]
+    joined = joined_row_sums([row_sums(inputs[:, cut], deltas[:, cut], labels[cut], 4) for cut in cuts])
+    for found, expected in zip(joined, whole, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    inputs[1, 20, 0] = torch.nan
+    broken = joined_row_sums([row_sums(inputs[:, cut], deltas[:, cut], labels[cut], 4) for cut in cuts])
+    assert torch.equal(broken.products[0], joined.products[0])
+    assert broken.scatter_norm.isnan().tolist() == [False, True]
 
 
 def test_stacked_runs_equal_single_runs_and_share_inputs():

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from werank_core.config import RANK_COLLAPSE_PRESETS, RankCollapseConfig
 from werank_core.sweeps import RunBatch, SweepSpec, batches
-from werank_core.training import loop, rank_collapse
+from werank_core.training import collapse_trace, loop, rank_collapse
 from werank_core.training.collapse_network import BatchOrder
 from werank_core.training.rank_collapse import RankCollapse, train
 from werank_core.training.recorder import MemorySink, Recorder, Workplace
@@ -198,18 +198,28 @@ def test_a_slice_of_a_batch_equals_the_solo_run(config: RankCollapseConfig) -> N
             torch.testing.assert_close(spectra[key][index], array[0], rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("config", [SMALL.replaced(clusters="kmeans", num_clusters=2), DIGITS.replaced(model="cnn")])
-def test_runs_measured_one_by_one_give_what_all_together_do(
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL.replaced(clusters="kmeans", num_clusters=2),
+        DIGITS.replaced(model="cnn"),
+        DIGITS.replaced(model="resnet", depth=4, batch_norm=True),
+    ],
+)
+def test_a_record_in_small_pieces_is_that_of_all_at_once(
     config: RankCollapseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One run at a time; few samples of a convolution's rows, few test rows."""
     task = steps(RankCollapse(make_batch(config), dtype=torch.float64), 3)
     together = task.measure(12)
-    for name in ("MEASURE_NUMBERS", "MATRIX_NUMBERS"):
-        monkeypatch.setattr(rank_collapse, name, 1)
-        for found, expected in zip(task.measure(12), together, strict=True):
-            assert found.keys() == expected.keys()
-            for key, value in expected.items():
-                torch.testing.assert_close(found[key], value, rtol=1e-7, atol=1e-9, equal_nan=True)
+    pieces = {"MEASURE_NUMBERS": 1, "MATRIX_NUMBERS": 1, "TEST_NUMBERS": 1000}
+    for module, sizes in ((rank_collapse, pieces), (collapse_trace, {"PATCH_NUMBERS": 10_000})):
+        for name, size in sizes.items():
+            monkeypatch.setattr(module, name, size)
+            for found, expected in zip(task.measure(12), together, strict=True):
+                assert found.keys() == expected.keys()
+                for key, value in expected.items():
+                    torch.testing.assert_close(found[key], value, rtol=1e-7, atol=1e-9, equal_nan=True)
 
 
 def test_runs_of_different_noise_share_a_batch_their_means_and_their_order() -> None:

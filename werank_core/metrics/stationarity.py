@@ -43,10 +43,10 @@ from werank_core.metrics.gradients import (
     sample_count,
 )
 from werank_core.metrics.rank import singular_values as exact_singular_values
+from werank_core.metrics.row_sums import RowSums, row_sums
 
 __all__ = [
     "RankCertificate",
-    "RowSums",
     "batch_gradient",
     "certificate_of_sums",
     "eigenvalue_cosine",
@@ -56,7 +56,6 @@ __all__ = [
     "gradient_rank_bound",
     "rank_certificate",
     "residual_norm",
-    "row_sums",
     "stationarity_residual",
     "within_cluster_gradient",
 ]
@@ -153,9 +152,7 @@ def within_cluster_gradient(
     Source: Zangrando et al. (arXiv 2402.03991) centre by class; the explicit matrix is ours.
     """
     count = sample_count(deltas, inputs, num_samples)
-    members = _membership(labels, inputs, num_classes).double()
-    samples = inputs.double()
-    return deltas.double().mT @ (samples - members @ _class_means(samples, members)) / count
+    return row_sums(inputs.double(), deltas.double(), labels, num_classes).products / count
 
 
 def rank_certificate(
@@ -207,51 +204,6 @@ def rank_certificate(
     )
 
 
-class RowSums(NamedTuple):
-    """Everything of a layer that sums over rows, in float64.
-
-    Attributes:
-        products: Σ d_i (z_i − m_{c(i)})ᵀ, (..., d_out, d_in).
-        class_deltas: Σ_{i in k} d_i, (..., K, d_out).
-        means: m_k, (..., K, d_in); sizes: n_k, (..., K).
-        scatter_norm: (Σ ‖z_i − m_{c(i)}‖²)^½, (...); delta_norm: (Σ ‖d_i‖²)^½, (...).
-    """
-
-    products: Tensor
-    class_deltas: Tensor
-    means: Tensor
-    sizes: Tensor
-    scatter_norm: Tensor
-    delta_norm: Tensor
-
-    @property
-    def relative_scatter(self) -> Tensor:
-        """Σ ‖z_i − m_{c(i)}‖² / Σ ‖z_i − m‖², the denominator from the class means; NaN for 0/0."""
-        within, share = self.scatter_norm.square(), self.sizes / self.sizes.sum(-1, keepdim=True)
-        centred = self.means - (share[..., None] * self.means).sum(-2, keepdim=True)
-        return within / (within + (self.sizes * centred.square().sum(-1)).sum(-1))
-
-
-def row_sums(inputs: Tensor, deltas: Tensor, labels: Tensor, num_classes: int) -> RowSums:
-    """One pass over the N rows, in their own dtype: float64 copies of them would cost more than all the arithmetic.
-
-    Whatever m_k and the class sums of d are rounded to, the certificate compares the SAME numbers on both sides:
-    Σ d_i z_iᵀ is put together as products + class_deltasᵀ means, so that what is left of it after the products has rank
-    K exactly, and the first inequality holds to float64 round-off even for float32 rows.
-
-    Args, Raises: as `rank_certificate`.
-    """
-    dtype = torch.promote_types(inputs.dtype, deltas.dtype)
-    samples, errors = inputs.to(dtype), deltas.to(dtype)
-    members = _membership(labels, inputs, num_classes).to(dtype)
-    sizes = members.sum(dim=-2)
-    means = members.mT @ samples / sizes.clamp(min=1)[..., None]
-    scatter = (members @ -means).add_(samples)
-    norms = [torch.linalg.vector_norm(rows.flatten(-2), dim=-1).double() for rows in (scatter, errors)]
-    products, class_deltas = errors.mT @ scatter, members.mT @ errors
-    return RowSums(products.double(), class_deltas.double(), means.double(), sizes.double(), norms[0], norms[1])
-
-
 def certificate_of_sums(
     weight: Tensor,
     sums: RowSums,
@@ -287,20 +239,6 @@ def _distance_to_rank(matrix: Tensor, rank: int, singular_values: Tensor | None)
     values = exact_singular_values(matrix) if singular_values is None else singular_values.double()
     tail = torch.linalg.vector_norm(values[..., rank:], dim=-1)
     return torch.where(values.isfinite().all(dim=-1), tail, torch.nan)
-
-
-def _membership(labels: Tensor, inputs: Tensor, num_classes: int) -> Tensor:
-    """One-hot labels, shape (..., N, K), bool."""
-    if labels.ndim < 1 or labels.shape[-1] != inputs.shape[-2]:
-        raise ValueError(f"labels {tuple(labels.shape)} must have one entry per row of inputs {tuple(inputs.shape)}")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}")
-    return (labels[..., None] == torch.arange(num_classes, device=labels.device)).to(inputs.device)
-
-
-def _class_means(samples: Tensor, members: Tensor) -> Tensor:
-    """Shape (..., K, d_in); zeros for a class without samples, which no row refers to."""
-    return members.mT @ samples / members.sum(dim=-2).clamp(min=1)[..., None]
 
 
 def _strength(weight_decay: Tensor | float, weight: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from werank_core.regularizers import layer_weights, total_penalty
 from werank_core.sweeps import RunBatch
 from werank_core.training import collapse_measures as measures
 from werank_core.training import collapse_theory as theory
+from werank_core.training import collapse_trace as tracing
 from werank_core.training import loop
 from werank_core.training.collapse_data import collapse_data
-from werank_core.training.collapse_measures import weights_of
 from werank_core.training.collapse_network import BatchOrder, evaluating, make_network, make_optimizer, seeded_generator
+from werank_core.training.collapse_trace import weights_of
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import StackedOptimizer, cosine_factor
 from werank_core.training.recorder import Recorder, Workplace
@@ -25,6 +26,8 @@ from werank_core.training.stacked_mlp import plain_mlp, stacked_mlp
 # Numbers in the widest activation of the runs that step together: more leave the caches, fewer waste calls.
 STEP_NUMBERS = 2**19
 MEASURE_NUMBERS = 2**19
+# Numbers in the widest activation of the test rows that go through the network together.
+TEST_NUMBERS = 2**22
 # Numbers in the weights of the runs whose matrices are measured together.
 MATRIX_NUMBERS = 2**22
 KEPT_NUMBERS = 2**26
@@ -120,7 +123,7 @@ class RankCollapse:
     ) -> State:
         """Gradient of Σ_i w_i loss_i + α Σ werank(W_l) + λ/2 Σ ‖W_l‖² (the last for coupled decay)."""
         outputs = self._outputs(state | buffers, rows)
-        loss = (weights * measures.sample_losses(outputs, labels, self.config.loss)).sum(-1)
+        loss = (weights * tracing.sample_losses(outputs, labels, self.config.loss)).sum(-1)
         if self._alphas.any():
             loss = loss + self._alphas[runs] * self._penalty(state)
         gradients = run_gradients(loss, state)
@@ -173,7 +176,7 @@ class RankCollapse:
     @torch.no_grad()
     def _measure_block(self, runs: Tensor) -> tuple[Values, Arrays]:
         size = self._block_size(MEASURE_NUMBERS, len(self.data.evaluation))
-        found: measures.Summary = measures.joined([self._summary(block) for block in torch.split(runs, size)])
+        found: tracing.Summary = tracing.joined([self._summary(block) for block in torch.split(runs, size)])
         state = self._state_of(runs)
         weights = [weight.flatten(2) for weight in weights_of(state).values()]
         spectra = measures.weight_spectra(weights)
@@ -188,14 +191,14 @@ class RankCollapse:
         arrays |= {("weight_spectrum", layer): s for layer, s in enumerate(spectra, start=1)}
         return values, arrays
 
-    def _summary(self, runs: Tensor) -> measures.Summary:
+    def _summary(self, runs: Tensor) -> tracing.Summary:
         """One pass over the evaluated rows."""
         config = self.config
         rows, labels = self.data.batch(runs, self.data.evaluation.expand(len(runs), -1))
         clusters = self.data.clusters[self.data.of_run[runs]] if config.clusters == "kmeans" else labels
         with torch.enable_grad():
-            found = measures.trace(self.model, self._state_of(runs), rows, labels, config.loss, self._shapes)
-        return measures.summary(found, labels, clusters, config.target_rank, self._batch_size)
+            found = tracing.trace(self.model, self._state_of(runs), rows, labels, config.loss, self._shapes)
+        return tracing.summary(found, labels, clusters, config.target_rank, self._batch_size)
 
     def _state_of(self, runs: Tensor) -> State:
         """A detached copy of parameters and buffers."""
@@ -210,14 +213,15 @@ class RankCollapse:
         return {"loss": loss, "objective": objective, "penalty": penalty}
 
     def _test_accuracy(self, state: State, runs: Tensor) -> Tensor:
-        """`(R',)`, a block of the runs at a time."""
+        """`(R',)`, a block of the runs at a time and a few rows of them, which do not meet in eval mode."""
         size, shares = self._block_size(MEASURE_NUMBERS, self.data.test.shape[1]), []
+        num_rows = self._block_size(TEST_NUMBERS, size)
         for start in range(0, len(runs), size):
             block = slice(start, start + size)
-            split = self.data.of_run[runs[block]]
+            split, own = self.data.of_run[runs[block]], {name: t[block] for name, t in state.items()}
             with evaluating(self.model.skeleton):
-                outputs = self._outputs({name: t[block] for name, t in state.items()}, self.data.test[split])
-            shares.append(measures.accuracy(outputs, self.data.test_labels[split]))
+                outputs = [self._outputs(own, rows[split]) for rows in torch.split(self.data.test, num_rows, 1)]
+            shares.append(tracing.accuracy(torch.cat(outputs, 1), self.data.test_labels[split]))
         return torch.cat(shares)
 
     @torch.no_grad()
