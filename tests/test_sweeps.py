@@ -57,6 +57,7 @@ def test_batches_are_even_so_that_slots_end_together() -> None:
 def test_small_sweeps_use_every_slot_while_stacking_pays() -> None:
     assert [len(batch) for batch in batches(spec(seeds=4).runs(), slots=2)] == [6, 6]
     assert [len(batch) for batch in batches(spec(seeds=2).runs(), slots=4)] == [6]
+    assert [len(batch) for batch in batches(spec(seeds=14).runs(), 20, slots=2)] == [11, 11, 10, 10]
 
 
 def test_limits_and_nonsense_are_named() -> None:

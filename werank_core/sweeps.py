@@ -145,8 +145,8 @@ class SweepSpec(BaseModel):
 def batches(runs: Iterable[Run], max_batch: int | None = None, *, slots: int = 1) -> list[RunBatch]:
     """Runs grouped by equal static shape, in order, at most `max_batch` (default: the experiment's) together.
 
-    A group is cut into pieces of nearly equal size, so that jobs side by side end together, and into at least `slots`
-    pieces while each keeps `WORTH_STACKING` runs.
+    A group is cut into pieces of nearly equal size, their number a multiple of `slots` while each keeps
+    `WORTH_STACKING` runs: jobs side by side end together.
     """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -157,7 +157,8 @@ def batches(runs: Iterable[Run], max_batch: int | None = None, *, slots: int = 1
 def _cut(group: list[Run], max_batch: int | None, slots: int) -> Iterator[RunBatch]:
     name = group[0].experiment
     fewest = math.ceil(len(group) / (max_batch or experiment(name).max_batch))
-    pieces = max(fewest, min(slots, len(group) // WORTH_STACKING))
+    even = math.ceil(fewest / slots) * slots
+    pieces = max(fewest, min(even, len(group) // WORTH_STACKING))
     size, larger = divmod(len(group), pieces)
     start = 0
     for piece in range(pieces):
