@@ -50,7 +50,8 @@ def singular_values(matrix: Tensor) -> Tensor:
     Args: matrix (..., d_out, d_in).
     Returns: (..., min(d_out, d_in)), descending, ≥ 0; all NaN for a non-finite matrix.
     """
-    clean, finite = finite_or_zero(matrix)
+    # LAPACK takes a third of the time for the tall one of the two
+    clean, finite = finite_or_zero(matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT)
     return torch.where(finite[..., None], torch.linalg.svdvals(clean), torch.nan)
 
 

@@ -30,7 +30,7 @@ CERTIFICATE_METRICS = ("certificate_bound", "tcv_bound", "residual_norm", "eigen
 
 def weight_spectra(weights: Sequence[Tensor]) -> list[Tensor]:
     """Singular values of every weight `(R, d_out, d_in)`, descending, float64."""
-    return [rank.singular_values(weight.double()) for weight in weights]
+    return [rank.singular_values(weight) for weight in weights]
 
 
 def spectrum_metrics(spectra: Sequence[Tensor], target_rank: int) -> Values:

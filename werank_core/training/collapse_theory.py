@@ -9,6 +9,8 @@ from werank_core.theory.deep_linear import local_minimum_singular_values, optima
 from werank_core.theory.gaussian_mixture import expected_total_cluster_variation, isotropic_mixture
 from werank_core.theory.least_squares import whitened_target
 from werank_core.training.collapse_data import CollapseData
+from werank_core.training.collapse_trace import weights_of
+from werank_core.training.stacked import State
 
 
 def target_spectra(data: CollapseData) -> Tensor:
@@ -74,3 +76,10 @@ def _unit_tcv(data: CollapseData, shares: np.ndarray, weight: Tensor | None, num
 def product_spectrum(weights: list[Tensor]) -> Tensor:
     """Singular values `(R, m)` of W_L ··· W_1."""
     return singular_values(product(weights))
+
+
+def centroid_distance(parameters: State, twin: State) -> Tensor:
+    """‖W − W'‖_F / ‖W'‖_F over all weights of a run and of its twin trained on the class means, `(R,)`."""
+    pairs = [(parameters[name].detach(), weight) for name, weight in weights_of(twin).items()]
+    gap = torch.stack([(p - w).double().square().flatten(1).sum(1) for p, w in pairs]).sum(0)
+    return (gap / torch.stack([w.double().square().flatten(1).sum(1) for _, w in pairs]).sum(0)).sqrt()

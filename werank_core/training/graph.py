@@ -23,7 +23,6 @@ from werank_core.training.graph_measures import (
     graph_measures,
     picture,
     probe_values,
-    weight_spectra,
 )
 from werank_core.training.graph_network import GraphLoss, new_networks
 from werank_core.training.loop import Arrays, Values
@@ -146,7 +145,7 @@ class GraphSSL:
         """Loss on fixed views, ranks, collapse, response; the probe at the start and the end, a picture at the end."""
         values = self._fixed_losses()
         weights = self.model.weights("encoder.convolutions")
-        spectra, ranks = ssl_measures.weight_measures(weight_spectra(weights))
+        spectra, ranks = ssl_measures.weight_measures(weights)
         values |= ranks | self._times(step)
         if step in (0, self.num_steps):
             values |= ssl_measures.layer_alignments(weights)

@@ -1,13 +1,11 @@
 """What a graph run records: rank, collapse, probe, over-smoothing and response, of all runs that share a graph."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from werank_core.config.graph import GraphConfig
-from werank_core.metrics import rank
 from werank_core.metrics.dirichlet import dirichlet_energy
 from werank_core.metrics.probe import probe
 from werank_core.metrics.rank import evaluation_rows
@@ -27,14 +25,6 @@ class Outputs:
     with_fewer_edges: Tensor
     with_noisy_features: Tensor
     noise_norm: float
-
-
-def weight_spectra(weights: Sequence[Tensor]) -> list[Tensor]:
-    """Singular values of every weight (R, d_out, d_in).
-
-    From the float64 Gram matrix of the smaller side, an eighth of the time of an SVD and within 1e-8 of the largest.
-    """
-    return [rank.representation_singular_values(w if w.shape[-2] > w.shape[-1] else w.mT) for w in weights]
 
 
 def graph_measures(outputs: Outputs, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:

@@ -240,13 +240,8 @@ class RankCollapse:
             linear = self.config.activation == "linear" and not self.config.batch_norm
             values["expected_layer_tcv"] = theory.expected_layer_tcv(self.data, weights, self._noise, linear=linear)
         if self.twin:
-            values["centroid_distance"] = self._centroid_distance()
+            values["centroid_distance"] = theory.centroid_distance(self.model.parameters, self.twin)
         return {name: value.to(self._stopped.device) for name, value in values.items()}
-
-    def _centroid_distance(self) -> Tensor:
-        pairs = [(self.model.parameters[name].detach(), twin) for name, twin in weights_of(self.twin).items()]
-        gap = torch.stack([(p - twin).double().square().flatten(1).sum(1) for p, twin in pairs]).sum(0)
-        return (gap / torch.stack([twin.double().square().flatten(1).sum(1) for _, twin in pairs]).sum(0)).sqrt()
 
     def _note_stationary(self, step: int, values: Values) -> None:
         """Freeze runs that satisfy the eigenvalue equation in every layer, and the diverged; all frozen is the end.

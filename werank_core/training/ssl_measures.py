@@ -41,8 +41,9 @@ def representation_measures(representations: Tensor, embeddings: Tensor) -> tupl
     return {("representation_spectrum", 0): raw, ("embedding_spectrum", 0): embedded}, values
 
 
-def weight_measures(spectra: Sequence[Tensor]) -> tuple[Arrays, Values]:
-    """The singular values of every weight, `(R, m)` a layer, to store, and what follows from them."""
+def weight_measures(weights: Sequence[Tensor]) -> tuple[Arrays, Values]:
+    """Singular values of every weight `(R, d_out, d_in)`, `(R, m)` a layer, to store, and what follows from them."""
+    spectra = [rank.singular_values(weight) for weight in weights]
     arrays: Arrays = {("weight_spectrum", layer): spectrum for layer, spectrum in enumerate(spectra, start=1)}
     values = {
         "weight_effective_rank": torch.stack([rank.effective_rank_of_spectrum(s) for s in spectra], -1),

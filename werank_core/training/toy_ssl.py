@@ -10,7 +10,7 @@ from werank_core import objectives
 from werank_core.augmentations import augmented_dimensions, noisy_views
 from werank_core.config import ToySSLConfig
 from werank_core.metrics.collapse import cluster_labels
-from werank_core.metrics.rank import evaluation_rows, singular_values
+from werank_core.metrics.rank import evaluation_rows
 from werank_core.metrics.sensitivity import response_sensitivity
 from werank_core.models.mlp import initialize
 from werank_core.models.ssl_network import SSLNetwork
@@ -162,7 +162,7 @@ class ToySSL:
         representations, embeddings = (ssl_measures.exact(output) for output in outputs[:2])
         weights = [ssl_measures.exact(weight) for weight in self.model.weights("encoder")]
         spectra, ranks = ssl_measures.representation_measures(representations, embeddings)
-        weight_spectra, weight_ranks = ssl_measures.weight_measures([singular_values(w) for w in weights])
+        weight_spectra, weight_ranks = ssl_measures.weight_measures(weights)
         values |= ranks | weight_ranks | ssl_measures.layer_alignments(weights)
         values["response_sensitivity"] = self._sensitivity(noise[0])
         values |= self._class_metrics(representations, with_probe=step in (0, self.num_steps))
