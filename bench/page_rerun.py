@@ -28,16 +28,19 @@ from werank_core.store.queue import Claim
 from werank_core.store.recorder import StoreSink
 from werank_core.store.runs import submit
 from werank_core.sweeps import SweepSpec
-from werank_core.vocabulary import METRICS, RunState
+from werank_core.vocabulary import MetricKey, RunState
 
 ROOT = Path(__file__).parent.parent
 RUNS, RERUNS, DEPTH, WIDTH = 2_000, 7, 4, 64
+OF_ROWS = [
+    "loss", "objective", "effective_rank", "rankme", "covariance_effective_rank", "participation_ratio",
+    "stable_rank", "numerical_rank", "alpha_req", "embedding_effective_rank", "embedding_rankme",
+    "total_cluster_variation", "relative_tcv", "nc1", "nc1_quotient", "cdnv", "nc2_equinorm", "nc2_equiangular",
+    "accuracy", "macro_f1", "response_sensitivity",
+]  # fmt: skip
 NAMES = [
-    "loss", "objective", "penalty", "gradient_norm", "effective_rank", "rankme", "covariance_effective_rank",
-    "participation_ratio", "stable_rank", "numerical_rank", "alpha_req", "embedding_effective_rank",
-    "embedding_rankme", "total_cluster_variation", "relative_tcv", "nc1", "nc1_quotient", "cdnv", "nc2_equinorm",
-    "nc2_equiangular", "accuracy", "macro_f1", "weight_effective_rank", "weight_stable_rank", "layer_alignment",
-    "product_of_spectral_norms", "response_sensitivity",
+    *(f"test/{name}" for name in OF_ROWS), "penalty", "weight_effective_rank", "weight_stable_rank",
+    "layer_alignment", "product_of_spectral_norms",
 ]  # fmt: skip
 LIMIT_MS, LIMIT_MB = 300, 250
 
@@ -111,7 +114,7 @@ def record(store: Store, claimed: Claim, steps: range | tuple[int, ...]) -> None
 
 
 def _values(name: str, trend: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    per_layer = METRICS[name].per_layer
+    per_layer = MetricKey.parse(name).known.per_layer
     layers = DEPTH - (name == "layer_alignment")
     shape = (len(trend), layers) if per_layer else (len(trend),)
     return (trend[:, None] if per_layer else trend) * (0.4 + 0.02 * rng.normal(size=shape))

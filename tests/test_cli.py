@@ -39,7 +39,7 @@ def finish_all(store: Store, outcome: RunState = RunState.FINISHED) -> None:
         queue.started_on(store, claimed, "cpu")
         values = np.arange(len(claimed.run_ids)) + 1.0
         for step in (0, 10):
-            StoreSink(store, claimed).write(step, {"loss": values, "effective_rank": values + step}, {})
+            StoreSink(store, claimed).write(step, {"test/loss": values, "test/effective_rank": values + step}, {})
         queue.finish(store, claimed, outcome, seconds=1.0)
 
 

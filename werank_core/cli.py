@@ -21,7 +21,7 @@ from werank_core.experiments import EXPERIMENTS
 from werank_core.jobs.supervisor import Ending, ensure_supervisor, serve
 from werank_core.settings import settings
 from werank_core.store import Store, StoreError, open_store, queries, runs
-from werank_core.vocabulary import METRICS
+from werank_core.vocabulary import METRICS, MetricKey
 
 State = Literal["queued", "running", "finished", "failed", "diverged", "cancelled"]
 Ids = tyro.conf.Positional[tuple[str, ...]]
@@ -114,7 +114,7 @@ def list_runs(
     if frame.empty:
         print("No runs.")
         return 0
-    headline = [name for name in frame.columns if name in METRICS]
+    headline = [name for name in frame.columns if MetricKey.parse(name).metric in METRICS]
     shown = frame[[*_TABLE[:-2], *headline, *_TABLE[-2:]]].replace("", None).dropna(axis="columns", how="all")
     table = Table(box=None, header_style="bold")
     for name in shown.columns:

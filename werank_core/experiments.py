@@ -17,6 +17,7 @@ from werank_core.config import (
     RankCollapseConfig,
     ToySSLConfig,
 )
+from werank_core.vocabulary import KMEANS, MetricKey
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Experiment:
 
     `trainer` is "module:function", resolved by the worker alone. Runs of one batch may differ in `batch_varies`
     (besides strength and seeds) and must agree in everything else; at most `max_batch` of them train as one model.
-    `focus` is the strength that a page compares with the baseline until another is picked; `metric_sets` are the
-    groups of metrics a person can switch the picture to.
+    `focus` is the strength that a page compares with the baseline until another is picked. `headline` and
+    `metric_sets`, the groups a person can switch the picture to, are metric keys ("split/metric"): which rows a number
+    is of is part of its name.
     """
 
     name: str
@@ -56,6 +58,10 @@ class Experiment:
     focus: float
     presets: Mapping[str, Preset]
 
+    def headline_key(self, name: str) -> str:
+        """The key under which the headline has that metric: on which rows this experiment records it."""
+        return next(key for key in self.headline if MetricKey.parse(key).metric == name)
+
     def sweep_fields(self, preset: Preset) -> dict[str, Any]:
         """Strengths, second axis and seeds of a preset's sweep."""
         return {
@@ -69,6 +75,14 @@ class Experiment:
     def stackable(self) -> frozenset[str]:
         """Every field in which runs of one batch may differ."""
         return self.batch_varies | {"strength", "model_seed", "data_seed"}
+
+
+_COLLAPSE = ("relative_tcv", "nc1_quotient", "cdnv", "nc2_equiangular")
+
+
+def _of_rows(split: str, *names: str) -> tuple[str, ...]:
+    """Keys of metrics on the same rows."""
+    return tuple(str(MetricKey(name, split)) for name in names)
 
 
 _THEORY_DECAYS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
@@ -89,12 +103,14 @@ EXPERIMENTS: dict[str, Experiment] = {
             config_class=ToySSLConfig,
             trainer="werank_core.training.toy_ssl:train",
             strength_label="strength α",
-            headline=("effective_rank", "relative_tcv", "accuracy"),
+            headline=("test/effective_rank", "test/relative_tcv", "test/kmeans_relative_tcv", "test/accuracy"),
             metric_sets={
-                "rank": ("effective_rank", "rankme", "covariance_effective_rank", "stable_rank", "alpha_req"),
-                "collapse": ("relative_tcv", "nc1_quotient", "cdnv", "nc2_equiangular"),
+                "rank": _of_rows(
+                    "test", "effective_rank", "rankme", "covariance_effective_rank", "stable_rank", "alpha_req"
+                ),
+                "collapse": _of_rows("test", *_COLLAPSE, *(KMEANS + name for name in _COLLAPSE)),
                 "weights": ("weight_effective_rank", "weight_stable_rank", "layer_alignment"),
-                "response": ("product_of_spectral_norms", "response_sensitivity", "objective"),
+                "response": ("product_of_spectral_norms", *_of_rows("test", "response_sensitivity", "objective")),
             },
             batch_varies=frozenset({"augmentation_strength", "learning_rate", "weight_decay"}),
             max_batch=20,
@@ -110,13 +126,13 @@ EXPERIMENTS: dict[str, Experiment] = {
             config_class=GraphConfig,
             trainer="werank_core.training.graph:train",
             strength_label="strength α",
-            headline=("effective_rank", "embedding_effective_rank", "relative_tcv", "accuracy"),
+            headline=("all/effective_rank", "all/embedding_effective_rank", "all/relative_tcv", "test/accuracy"),
             metric_sets={
-                "rank": ("effective_rank", "rankme", "embedding_rankme", "stable_rank"),
-                "collapse": ("relative_tcv", "nc1", "nc1_quotient", "cdnv"),
+                "rank": _of_rows("all", "effective_rank", "rankme", "embedding_rankme", "stable_rank"),
+                "collapse": _of_rows("all", "relative_tcv", "nc1", "nc1_quotient", "cdnv"),
                 "weights": ("weight_effective_rank", "weight_stable_rank", "layer_alignment"),
-                "response": ("dirichlet_energy", "response_sensitivity", "edge_sensitivity"),
-                "probe": ("accuracy", "untrained_accuracy", "macro_f1"),
+                "response": _of_rows("all", "dirichlet_energy", "feature_sensitivity", "edge_sensitivity"),
+                "probe": _of_rows("test", "accuracy", "untrained_accuracy", "macro_f1"),
                 "cost": ("step_seconds", "penalty_cost"),
             },
             batch_varies=frozenset(
@@ -143,13 +159,30 @@ EXPERIMENTS: dict[str, Experiment] = {
             config_class=RankCollapseConfig,
             trainer="werank_core.training.rank_collapse:train",
             strength_label="weight decay λ",
-            headline=("effective_rank", "relative_tcv", "accuracy"),
+            headline=("train/effective_rank", "train/relative_tcv", "train/kmeans_relative_tcv", "test/accuracy"),
             metric_sets={
-                "layers": ("weight_effective_rank", "weight_numerical_rank", "layer_tcv"),
-                "certificate": ("distance_to_rank", "certificate_bound", "tcv_bound", "eigenvalue_cosine"),
-                "collapse": ("relative_tcv", "nc1", "nc2_equiangular", "nc3_self_duality", "nc4_agreement"),
-                "gradients": ("gradient_rank", "gradient_alignment", "residual_norm", "eigenvalue_ratio"),
-                "compression": ("truncated_accuracy", "kept_parameters", "numerical_rank"),
+                "layers": (
+                    "weight_effective_rank",
+                    "weight_numerical_rank",
+                    *_of_rows("train", "layer_tcv", "kmeans_layer_tcv"),
+                ),
+                "certificate": (
+                    "distance_to_rank",
+                    *_of_rows("train", "certificate_bound", "tcv_bound", "eigenvalue_cosine"),
+                ),
+                "collapse": _of_rows(
+                    "train",
+                    "relative_tcv",
+                    "kmeans_relative_tcv",
+                    "nc1",
+                    "nc2_equiangular",
+                    "nc3_self_duality",
+                    "nc4_agreement",
+                ),
+                "gradients": _of_rows(
+                    "train", "gradient_rank", "gradient_alignment", "residual_norm", "eigenvalue_ratio"
+                ),
+                "compression": ("test/truncated_accuracy", "kept_parameters", "train/numerical_rank"),
             },
             batch_varies=frozenset({"learning_rate", "cluster_noise", "werank_strength"}),
             max_batch=40,

@@ -19,7 +19,7 @@ from werank_core.figures.strength import plot_strength
 from werank_core.figures.style import Theme
 from werank_core.figures.summaries import distinct, summarize_strength, usable
 from werank_core.sweeps import SweepSpec
-from werank_core.vocabulary import metric
+from werank_core.vocabulary import MetricKey
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,14 @@ def second_values(frame: pd.DataFrame) -> list[float]:
 
 def show_differences(frame: pd.DataFrame, metrics: Sequence[str], picked: float, second_value: float | None) -> None:
     """Mean at 0 -> mean at the picked strength, and the paired difference with its interval, one block a metric."""
-    whole = [key for key in metrics if not metric(key.rpartition("/")[2]).per_layer]
+    whole = [key for key in metrics if not MetricKey.parse(key).known.per_layer]
     found = {key: paired_difference(frame, key, 0.0, picked, second_value=second_value) for key in whole}
     found = {key: difference for key, difference in found.items() if difference.n}
     groups = {_group_text(difference) for difference in found.values()}
     for key, difference in found.items():
-        name = metric(key.rpartition("/")[2])
+        known = MetricKey.parse(key).known
         own = f"  \n:gray[{_group_text(difference)}]" if len(groups) > 1 else ""
-        st.markdown(_difference_text(name.label, difference) + own, help=name.tooltip)
+        st.markdown(_difference_text(known.label, difference) + own, help=known.tooltip)
     if len(groups) == 1:
         st.caption(groups.pop())
     elif not groups:

@@ -23,7 +23,7 @@ from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
 
 BOUNDS = ("distance_to_rank", "certificate_bound", "tcv_bound")
-MAPS = ("accuracy", "effective_rank", "relative_tcv", "distance_to_rank")
+MAPS = ("test/accuracy", "train/effective_rank", "train/relative_tcv", "distance_to_rank")
 TOLERANCES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 
 
@@ -104,8 +104,8 @@ def show_certificate(choice: Choice) -> None:
             format_func=format_strength,
         )
         points = points[points["second_value"] == second].assign(second_value=math.nan)
-    # One row of the figure: the three numbers are lines told apart by `split`.
-    points = points.assign(split=points["metric"].map(_BOUND_NAMES), metric=BOUNDS[0], layer=0)
+    # One row of the figure: the three numbers are its lines.
+    points = points.assign(series=points["metric"].map(_BOUND_NAMES), metric=BOUNDS[0], split="", layer=0)
     summary = summarize_strength(points, BOUNDS[:1], expected_seeds=choice.spec.seeds)
     label = choice.experiment.strength_label
     figure = plot_strength(summary, points, BOUNDS[:1], strength_label=label, theme=theme())
@@ -131,8 +131,8 @@ def show_closed_form(choice: Choice) -> None:
     label = choice.experiment.strength_label
     strengths = distinct(products["strength"])
     if by_depth:
-        points = frames.product_ranks(products, 1e-2, _states(choice))
-        _show_theory(choice, points, "numerical_rank", frames.closed_form_ranks(target, strengths, depths), label)
+        points = frames.product_ranks(products, targets, _states(choice))
+        _show_theory(choice, points, "product_rank", frames.closed_form_ranks(target, strengths, depths), label)
     depth = (
         st.segmented_control("Depth", depths, default=depths[-1], required=True, key=f"{choice.prefix}_depth")
         or depths[0]
@@ -178,7 +178,7 @@ def _layers_averaged(frame: pd.DataFrame) -> pd.DataFrame:
     layered = frame[(frame["metric"] == "distance_to_rank") & (frame["layer"] > 0)]
     keys = [c for c in frame.columns if c not in ("layer", "value")]
     mean = layered.groupby(keys, dropna=False, as_index=False)["value"].mean().assign(layer=0)
-    whole = frame[(frame["layer"] == 0) & (frame["split"] != "train")]
+    whole = frame[frame["layer"] == 0]
     both: pd.DataFrame = pd.concat([whole, mean], ignore_index=True)[list(frame.columns)]
     return both
 

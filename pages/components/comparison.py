@@ -12,15 +12,14 @@ import pandas as pd
 from pages.components import cached
 from pages.components.forms import field_title
 from pages.components.live import local_time
-from werank_core.experiments import EXPERIMENTS
+from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
 from werank_core.figures.formats import format_difference, format_strength, format_value
 from werank_core.figures.summaries import distinct, select_metrics
 from werank_core.store import queries
-from werank_core.vocabulary import metric
+from werank_core.vocabulary import MetricKey
 
 AT = "@"
-HEADLINES = tuple(dict.fromkeys(name for experiment in EXPERIMENTS.values() for name in experiment.headline))
 _SWEPT = ("strength", "model_seed", "data_seed")
 
 
@@ -40,10 +39,14 @@ class Item:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Its runs' newest headline metrics; of several splits the first in the alphabet ("test" before "train")."""
-        frame = cached.counted_metrics(self.sweep_id, HEADLINES)
-        frame = frame if self.strength is None else frame[frame["strength"] == self.strength]
-        return frame[frame["split"] == frame.groupby("metric")["split"].transform("min")]
+        """Its runs' newest headline metrics."""
+        frame = cached.counted_metrics(self.sweep_id, self.experiment.headline)
+        return frame if self.strength is None else frame[frame["strength"] == self.strength]
+
+    @property
+    def experiment(self) -> Experiment:
+        """Which experiment it is of."""
+        return EXPERIMENTS[cached.sweep_spec(self.sweep_id).experiment]
 
     def settings(self) -> dict[str, str]:
         """Its configuration as a person reads it: what has an effect, seeds left out."""
@@ -84,8 +87,8 @@ def differing_settings(chosen: Sequence[Item]) -> pd.DataFrame:
 
 
 def overlaid(chosen: Sequence[Item]) -> pd.DataFrame:
-    """The items' frames in one, told apart by `split`, which a strength figure draws as one line each."""
-    parts = [item.frame.assign(split=item.label) for item in chosen]
+    """The items' frames in one, each a series of its own, which a strength figure draws as one line."""
+    parts = [item.frame.assign(series=item.label) for item in chosen]
     parts = [part for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(queries.TIDY))
 
@@ -139,7 +142,7 @@ def _difference(a: Item, b: Item, name: str, strength: float | None, second: flo
         "compared": b.label,
         "strength": None if strength is None else format_strength(strength),
         "second axis": None if second is None else format_strength(second),
-        "metric": metric(name).label,
+        "metric": MetricKey.parse(name).label,
         "first": format_value(result.mean_a),
         "compared mean": format_value(result.mean_b),
         "difference [95% interval]": format_difference(result.difference, result.low, result.high),

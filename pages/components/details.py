@@ -17,7 +17,7 @@ from werank_core.figures.rank_accuracy import plot_rank_accuracy, rank_and_accur
 from werank_core.figures.spectra import plot_spectra
 from werank_core.figures.style import Theme
 from werank_core.figures.summaries import distinct, select_metrics, summarize_history
-from werank_core.vocabulary import metric
+from werank_core.vocabulary import MetricKey
 
 SPECTRA = {
     "weights": "weight_spectrum",
@@ -77,7 +77,8 @@ def _chosen_second_value(choice: Choice) -> float | None:
 
 def show_training(choice: Choice) -> None:
     """Loss and chosen metrics against the step."""
-    names = ("loss", *choice.metrics)
+    rows = MetricKey.parse(choice.experiment.headline[0]).split
+    names = (str(MetricKey("loss", rows)), *choice.metrics)
     layers = [layer for layer in distinct(select_metrics(choice.frame, names)["layer"].unique()) if layer]
     layer = 0
     if layers:
@@ -103,9 +104,14 @@ def show_rank_accuracy(choice: Choice) -> None:
     """One dot a run."""
     look, label = theme(), choice.experiment.strength_label
 
+    keys = {
+        "rank_metric": choice.experiment.headline_key("effective_rank"),
+        "accuracy_metric": choice.experiment.headline_key("accuracy"),
+    }
+
     def chart() -> Chart:
-        figure = plot_rank_accuracy(choice.frame, look, strength_label=label)
-        return Chart(figure, rank_accuracy_alt_text(choice.frame), rank_and_accuracy(choice.frame))
+        figure = plot_rank_accuracy(choice.frame, look, strength_label=label, **keys)
+        return Chart(figure, rank_accuracy_alt_text(choice.frame, **keys), rank_and_accuracy(choice.frame, **keys))
 
     show_chart(
         cached.drawn("rank against accuracy", choice.sweep_id, look, make=chart), f"{choice.prefix}_rank_accuracy"
@@ -128,6 +134,6 @@ def show_settings(choice: Choice) -> None:
         if name not in ("strength", "model_seed", "data_seed")
     ]
     st.dataframe(rows, hide_index=True, alt="The settings of this sweep")
-    for name in dict.fromkeys(key.rpartition("/")[2] for key in choice.metrics):
-        st.caption(metric(name).tooltip)
+    for known in dict.fromkeys(MetricKey.parse(key).known for key in choice.metrics):
+        st.caption(known.tooltip)
     st.caption(f"Code version of new runs is recorded with each run; sweep {choice.sweep_id}.")

@@ -1,7 +1,6 @@
 """An experiment page: question -> choose -> live -> answer -> details, the same order for every experiment."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -13,9 +12,10 @@ from pages.components.forms import choose_open, choose_preset, chosen_sweep, sho
 from pages.components.layout import explained_errors, show_heading
 from pages.components.live import duration, show_live_strip
 from werank_core.experiments import Experiment
+from werank_core.figures.summaries import select_metrics
 from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
-from werank_core.vocabulary import metric
+from werank_core.vocabulary import MetricKey
 
 DataCheck = Callable[[SweepSpec, str], bool]
 
@@ -129,20 +129,16 @@ def _view(experiment: Experiment, prefix: str, sweep_id: str | None, metrics: tu
     if sweep_id is None:
         show_first_run(experiment, prefix)
         return None
+    spec = cached.sweep_spec(sweep_id)
+    metrics = tuple(key for key in metrics if spec.config.records_metric(MetricKey.parse(key).metric))
     metrics = recorded(metrics, cached.final_metrics(sweep_id, metrics))
     frame = cached.counted_metrics(sweep_id, (*metrics, *experiment.headline))
-    return Choice(experiment, sweep_id, cached.sweep_spec(sweep_id), metrics, frame, prefix)
+    return Choice(experiment, sweep_id, spec, metrics, frame, prefix)
 
 
 def recorded(metrics: Sequence[str], frame: pd.DataFrame) -> tuple[str, ...]:
-    """Those of the metrics that the frame has, held-out numbers before training ones; all if it has none."""
-    keys: list[str] = []
-    for name in metrics:
-        splits: Any = frame.loc[frame["metric"] == name, "split"].unique() if len(frame) else []
-        told = sorted(set(splits) - {"train"}) or list(splits)
-        # "/name" asks for the metric without a split, "name" for every split of it.
-        keys += [f"{told[0]}/{name}" if len(splits) > 1 or told[0] else name] if told else []
-    return tuple(keys) or tuple(metrics)
+    """Those of the metrics that the frame has; all if it has none yet."""
+    return tuple(key for key in metrics if len(select_metrics(frame, [key]))) or tuple(metrics)
 
 
 def show_first_run(experiment: Experiment, prefix: str) -> None:
@@ -152,7 +148,9 @@ def show_first_run(experiment: Experiment, prefix: str) -> None:
             "**No sweep yet.** The example trains this experiment's default on this machine and draws its curves.",
             text_alignment="center",
         )
-        names = ", ".join(metric(name).label for name in experiment.headline)
+        default = next(iter(experiment.presets.values())).config
+        shown = [key.known for key in map(MetricKey.parse, experiment.headline) if default.records_metric(key.metric)]
+        names = ", ".join(known.label for known in shown)
         st.caption(f"You will see {names} against {experiment.strength_label}.", text_alignment="center")
         if st.button("Run the example", type="primary", disabled=settings().demo, key=f"{prefix}_example"):
             _remember(prefix, actions.submit_example(experiment))

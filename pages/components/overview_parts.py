@@ -18,7 +18,7 @@ from werank_core.figures.summaries import summarize_strength
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.theory.deep_linear import optimal_rank
-from werank_core.vocabulary import RunState, metric
+from werank_core.vocabulary import MetricKey, RunState
 
 CARDS = 6
 SMALL = 110
@@ -32,7 +32,7 @@ def show_claims() -> None:
             "**WERank.** Encoders trained without labels lose rank; a penalty $\\lVert W^\\top W - I\\rVert_F$ on "
             "every layer keeps it. [arXiv 2402.09586](https://arxiv.org/abs/2402.09586)"
         )
-        _show_newest("toy_ssl", "effective_rank")
+        _show_newest("toy_ssl")
     with right.container(border=True, height="stretch"):
         st.markdown(
             "**Neural rank collapse.** Weight decay drives weights to low rank, the further the less variation "
@@ -41,17 +41,17 @@ def show_claims() -> None:
         _show_closed_form()
 
 
-def _show_newest(name: str, metric_name: str) -> None:
-    """The newest finished sweep's curve of one metric."""
+def _show_newest(name: str) -> None:
+    """The newest finished sweep's curve of its first headline metric."""
     sweeps = cached.sweeps(name)
     finished = sweeps[sweeps["finished"] > 0]
     if finished.empty:
         st.caption("Its picture appears here with the first sweep you run.")
         return
     row = finished.iloc[0]
-    label = EXPERIMENTS[name].strength_label
-    show_chart(_miniature(str(row["sweep_id"]), metric_name, label, SMALL)[0], f"overview_{name}")
-    st.caption(f"Measured here: {metric(metric_name).label} against {label}, sweep “{row['name']}”.")
+    label, key = EXPERIMENTS[name].strength_label, EXPERIMENTS[name].headline[0]
+    show_chart(_miniature(str(row["sweep_id"]), key, label, SMALL)[0], f"overview_{name}")
+    st.caption(f"Measured here: {MetricKey.parse(key).label} against {label}, sweep “{row['name']}”.")
 
 
 def _show_closed_form() -> None:
@@ -72,6 +72,7 @@ def _closed_form(depth: int) -> pd.DataFrame:
         "metric": "numerical_rank",
         "layer": 0,
         "split": "",
+        "series": "",
         "second_value": np.nan,
         "low": np.nan,
         "high": np.nan,
@@ -138,7 +139,7 @@ def _ends(summary: pd.DataFrame, name: str, label: str) -> str:
         return "No curve yet."
     ends = " → ".join(format_value(float(value)) for value in means["mean"].iloc[[0, -1]])
     span = " → ".join(format_strength(float(value)) for value in means["strength"].iloc[[0, -1]])
-    return f"{metric(name).label} {ends} at {label.split()[-1]} {span}"
+    return f"{MetricKey.parse(name).known.label} {ends} at {label.split()[-1]} {span}"
 
 
 def _show_example() -> None:

@@ -12,7 +12,7 @@ from pages.components.charts import show_csv
 from pages.components.layout import explained_errors
 from werank_core.settings import settings
 from werank_core.store import queries
-from werank_core.vocabulary import METRICS, metric
+from werank_core.vocabulary import METRICS, MetricKey
 
 _FIRST = [
     "state",
@@ -54,7 +54,7 @@ def table_key(frame: pd.DataFrame, key: str) -> str:
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
     table = frame.copy()
     table["progress"] = (100 * table["step"] / table["num_steps"].clip(lower=1)).round()
-    metrics = [c for c in frame.columns if c in METRICS]
+    metrics = [c for c in frame.columns if MetricKey.parse(c).metric in METRICS]
     table = table[[c for c in (*_FIRST, *metrics, *_LAST) if c in table.columns]]
     return table.replace("", pd.NA).dropna(axis=1, how="all")
 
@@ -72,8 +72,9 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
         "differs": st.column_config.TextColumn("differs from the default in"),
     }
     for name in table.columns:
-        if name in METRICS:
-            config[name] = st.column_config.NumberColumn(metric(name).label, format="%.3f", help=metric(name).tooltip)
+        key = MetricKey.parse(name)
+        if key.metric in METRICS:
+            config[name] = st.column_config.NumberColumn(key.label, format="%.3f", help=key.known.tooltip)
     return config
 
 

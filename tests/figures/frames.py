@@ -7,8 +7,7 @@ import pandas as pd
 
 COLUMNS = [
     "run_id", "sweep_id", "experiment", "dataset", "strength", "second_axis", "second_value", "seed", "step",
-    "metric", "layer",
-    "split", "value", "state",
+    "metric", "layer", "split", "series", "value", "state",
 ]  # fmt: skip
 Value = Callable[[str, float, int, int], float]
 
@@ -34,7 +33,7 @@ def tidy_frame(
         (
             f"{strength:g}-{second:g}-{seed}", "sweep", "toy_ssl", "digits", float(strength), None,
             float(second), seed, step, metric,
-            layer, split, value(metric, strength, seed, step) + layer, "finished",
+            layer, split, "", value(metric, strength, seed, step) + layer, "finished",
         )
         for second in seconds for strength in strengths for seed in range(seeds)
         for step in steps for metric in metrics for layer in layers for split in splits

@@ -41,13 +41,15 @@ def test_training_spectra_maps_and_scatter_in_words() -> None:
     assert "Layer 2: effective rank" in spectra_alt_text(summarize_spectra(array_frame()))
     grid = summarize_grid(tidy_frame(["accuracy"], seconds=(1.0, 2.0), value=rising), "accuracy")
     assert "over 8 cells: highest 33.0" in map_alt_text(grid, "accuracy")
-    assert "n = 20 runs" in rank_accuracy_alt_text(tidy_frame())
+    assert "n = 20 runs" in rank_accuracy_alt_text(
+        tidy_frame(), rank_metric="effective_rank", accuracy_metric="accuracy"
+    )
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame(), tidy_frame().iloc[:0], tidy_frame().assign(state="diverged")])
 def test_nothing_is_said_to_be_nothing(frame: pd.DataFrame) -> None:
     assert strength_alt_text(summarize_strength(frame, ["accuracy"]), ["accuracy"]) == NO_DATA
     assert training_alt_text(summarize_history(frame, ["accuracy"]), ["accuracy"]) == NO_DATA
-    assert rank_accuracy_alt_text(frame) == NO_DATA
+    assert rank_accuracy_alt_text(frame, rank_metric="effective_rank", accuracy_metric="accuracy") == NO_DATA
     assert map_alt_text(summarize_grid(frame, "accuracy"), "accuracy") == NO_DATA
     assert spectra_alt_text(pd.DataFrame()) == NO_DATA

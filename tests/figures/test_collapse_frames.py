@@ -42,14 +42,17 @@ def test_rank_is_recomputed_at_any_tolerance(tolerance: float, rank: int) -> Non
     assert list(frame["state"]) == ["finished", "diverged"]
 
 
-def test_a_product_driven_to_zero_has_rank_zero() -> None:
-    frame = product_ranks(arrays([1e-6, 1e-7], [2.0, 1.0]), 0.01, STATES)
-    assert list(frame["value"]) == [0, 2]
+def test_the_rank_of_a_product_is_relative_to_its_target() -> None:
+    """A product that decay has emptied has no rank, whatever the ratio of its singular values."""
+    targets = arrays([3.0, 2.0], [200.0, 2.0], [3.0, 2.0])
+    frame = product_ranks(arrays([1e-6, 1e-7], [2.5, 1.0], [np.nan, 1.0]), targets, STATES)
+    assert list(frame["metric"].unique()) == ["product_rank"]
+    np.testing.assert_equal(frame["value"].to_numpy(), [0, 1, np.nan])
 
 
 def test_singular_values_are_lines_of_their_own() -> None:
     frame = product_singular_values(arrays([3.0, 1.0]), STATES)
-    assert list(frame["split"]) == ["σ1", "σ2"]
+    assert list(frame["series"]) == ["σ1", "σ2"]
     assert list(frame["value"]) == [3.0, 1.0]
     assert product_singular_values(arrays(), STATES).empty
 

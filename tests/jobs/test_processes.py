@@ -96,7 +96,9 @@ def test_a_sweep_is_trained_and_a_second_supervisor_is_not_started(
     assert ensure_supervisor(settings) is False
     wait_for(lambda: not queries.progress(store, done.sweep_id).active)
     assert state(store, done.sweep_id) == {"finished"}
-    assert {"loss", "effective_rank", "accuracy"} <= set(queries.final_metrics(store)["metric"])
+    found = queries.final_metrics(store)
+    recorded = set(zip(found["split"], found["metric"], strict=True))
+    assert {("test", "loss"), ("test", "effective_rank"), ("test", "accuracy")} <= recorded
     assert len(supervisors(settings)) == 1
 
 

@@ -12,7 +12,7 @@ from werank_core.store.queue import Claim
 from werank_core.store.recorder import StoreSink
 from werank_core.store.runs import request_cancel, retry, submit
 from werank_core.sweeps import SweepSpec
-from werank_core.vocabulary import METRICS, RunState
+from werank_core.vocabulary import MetricKey, RunState
 
 STEPS, RECORDS, DEPTH, SEEDS = 40, 4, 2, 3
 STRENGTHS = (0.0, 0.1, 1.0)
@@ -79,26 +79,28 @@ def write_records(
     lost = np.isin(claimed.run_ids, list(diverging))
     for step in steps:
         values = {name: metric_values(name, claimed, step) for name in recorded_names()}
-        values["loss"] = np.where(lost & (step >= 20), math.nan, values["loss"])
+        values["test/loss"] = np.where(lost & (step >= 20), math.nan, values["test/loss"])
         sink.write(step, values, spectra(claimed, step))
 
 
 def recorded_names() -> list[str]:
-    """Every metric that the toy experiment draws."""
-    return [
+    """Every metric that the toy experiment draws, by key."""
+    of_rows = [
         "loss", "objective", "effective_rank", "rankme", "covariance_effective_rank", "stable_rank", "alpha_req",
-        "relative_tcv", "nc1_quotient", "cdnv", "nc2_equiangular", "accuracy", "weight_effective_rank",
-        "weight_stable_rank", "layer_alignment", "product_of_spectral_norms", "response_sensitivity",
+        "relative_tcv", "nc1_quotient", "cdnv", "nc2_equiangular", "accuracy", "response_sensitivity",
     ]  # fmt: skip
+    of_weights = ["weight_effective_rank", "weight_stable_rank", "layer_alignment", "product_of_spectral_norms"]
+    return [*(str(MetricKey(name, "test")) for name in of_rows), *of_weights]
 
 
 def metric_values(name: str, claimed: Claim, step: int) -> np.ndarray:
     """A value that rises with the strength and the step and differs between seeds, `(R,)` or `(R, DEPTH)`."""
     strengths = np.array([config["strength"] for config in claimed.configs])
     seeds = np.array([config["model_seed"] for config in claimed.configs])
-    scale = 0.5 if METRICS[name].span == (0.0, 1.0) else 4.0
+    known = MetricKey.parse(name).known
+    scale = 0.5 if known.span == (0.0, 1.0) else 4.0
     flat = scale * (1 + 0.4 * strengths / (strengths + 0.1) + 0.02 * seeds + 0.001 * step)
-    if not METRICS[name].per_layer:
+    if not known.per_layer:
         return flat
     layers = DEPTH - 1 if name == "layer_alignment" else DEPTH
     return flat[:, None] + np.arange(layers)

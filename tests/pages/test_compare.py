@@ -39,7 +39,7 @@ def test_two_strengths_of_one_sweep_are_paired_by_seed(open_page: OpenPage, stor
     assert settings["setting"].tolist() == ["Strength"]
     assert differences["n"].tolist() == ["3 pairs"] * 3
     assert "strength" not in differences
-    frame = queries.final_metrics(store, [sweep_id], metrics=["effective_rank"])
+    frame = queries.final_metrics(store, [sweep_id], metrics=["test/effective_rank"])
     values = frame.pivot_table(index="seed", columns="strength", values="value")
     gap = (values[0.1] - values[0.0]).mean()
     assert differences["difference [95% interval]"].iloc[0].startswith(f"+{gap:.3f}")

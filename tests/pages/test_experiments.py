@@ -75,13 +75,17 @@ def test_every_panel_of_a_finished_sweep_is_drawn(
         assert len(at.get("plotly_chart")) == expected, panel
 
 
-def test_metric_sets_of_rank_collapse_are_drawn_with_test_accuracy_first(open_page: OpenPage, store: Store) -> None:
+def test_every_row_of_a_picture_says_which_rows_of_the_data_it_is_of(open_page: OpenPage, store: Store) -> None:
     sweep_id = trained(store, "rank_collapse", "mixture")
+    drawn = {}
     for metrics in ("headline", *experiment("rank_collapse").metric_sets):
         at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_metrics=metrics)
-        rows = [note["text"] for note in charts(at)[0]["layout"]["annotations"]]
-        assert rows, metrics
-        assert not any("train" in row for row in rows)
+        drawn[metrics] = [note["text"] for note in charts(at)[0]["layout"]["annotations"]]
+    assert drawn["headline"] == [
+        "<b>effective rank</b>, training rows", "<b>relative TCV</b>, training rows", "<b>accuracy</b>, test rows",
+    ]  # fmt: skip
+    assert drawn["layers"][:2] == ["<b>effective rank of the weights</b>", "<b>numerical rank of the weights</b>"]
+    assert all(drawn.values())
 
 
 def test_the_certificate_counts_its_violations_and_finds_none(open_page: OpenPage, store: Store) -> None:

@@ -39,9 +39,9 @@ def test_filters_narrow_the_table_and_add_up(open_page: OpenPage, store: Store) 
 def test_headline_metrics_stand_beside_the_state(open_page: OpenPage, store: Store) -> None:
     finished_sweep(store)
     table = open_page("pages/runs.py").dataframe[0].value
-    assert {"effective_rank", "relative_tcv", "accuracy", "error"} <= set(table.columns)
-    assert table.loc[table["state"] == "finished", "effective_rank"].notna().all()
-    assert table.loc[table["state"] == "failed", "effective_rank"].isna().all()
+    assert {"test/effective_rank", "test/relative_tcv", "test/accuracy", "error"} <= set(table.columns)
+    assert table.loc[table["state"] == "finished", "test/effective_rank"].notna().all()
+    assert table.loc[table["state"] == "failed", "test/effective_rank"].isna().all()
 
 
 def test_cancel_ends_the_runs_chosen_and_no_other(open_page: OpenPage, store: Store) -> None:

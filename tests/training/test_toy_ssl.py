@@ -63,7 +63,7 @@ def test_runs_may_differ_in_noise_rate_and_decay_inside_a_batch() -> None:
     assert batch.column("augmentation_strength") == [0.1, 0.1, 1.0, 1.0]
     values = trained(batch).values[-1]
     solo = [trained(RunBatch(batch.experiment, (run,))).values[-1] for run in batch.runs]
-    np.testing.assert_allclose(values["loss"], [record["loss"][0] for record in solo], rtol=1e-4)
+    np.testing.assert_allclose(values["test/loss"], [record["test/loss"][0] for record in solo], rtol=1e-4)
 
 
 def test_a_run_that_diverges_leaves_its_neighbours_bit_identical() -> None:
@@ -79,7 +79,7 @@ def test_a_run_that_diverges_leaves_its_neighbours_bit_identical() -> None:
     for name, parameter in clean.model.parameters.items():
         assert torch.equal(parameter[others], broken.model.parameters[name][others])
     values, _ = broken.measure(5)
-    assert values["loss"].isnan().tolist() == [False, True, False, False, False, False]
+    assert values["test/loss"].isnan().tolist() == [False, True, False, False, False, False]
     expected, _ = clean.measure(5)
     for name, value in values.items():
         assert torch.equal(value[others], expected[name][others]), name
@@ -107,13 +107,13 @@ def test_a_checkpoint_is_written_while_training_and_a_foreign_one_is_ignored(tmp
 
 def test_gaussian_rows_get_kmeans_clusters_and_no_accuracy() -> None:
     sink = trained(make_batch(SMALL.replaced(dataset="gaussian")))
-    assert "kmeans/relative_tcv" in sink.values[-1]
-    assert "accuracy" not in sink.values[-1]
+    assert "test/kmeans_relative_tcv" in sink.values[-1]
+    assert "test/accuracy" not in sink.values[-1]
 
 
 def test_accuracy_is_measured_before_and_after_training() -> None:
     sink = trained(make_batch())
-    assert ["accuracy" in record for record in sink.values] == [True, False, False, True]
+    assert ["test/accuracy" in record for record in sink.values] == [True, False, False, True]
     assert sink.steps == [0, 4, 8, 12]
 
 
@@ -127,18 +127,18 @@ def paired_difference(values: np.ndarray) -> tuple[float, float]:
 def test_over_parametrised_case_loses_rank_and_werank_keeps_it() -> None:
     # 4,000 of the preset's 10,000 steps: the gap is 4.9 by then and wider from depth 3 on.
     config = TOY_PRESETS["over_parametrised"][1].replaced(records=1, steps=4_000)
-    rank = trained(make_batch(config, (0.0, 0.1), seeds=1)).last("covariance_effective_rank")
+    rank = trained(make_batch(config, (0.0, 0.1), seeds=1)).last("test/covariance_effective_rank")
     assert rank[1] - rank[0] >= 3
 
 
 def test_strong_augmentation_is_out_of_reach_of_the_penalty() -> None:
     config = TOY_PRESETS["strong_augmentation"][1].replaced(records=1, steps=2_400)
-    rank = trained(make_batch(config, (0.0, 0.1), seeds=1)).last("covariance_effective_rank")
+    rank = trained(make_batch(config, (0.0, 0.1), seeds=1)).last("test/covariance_effective_rank")
     assert abs(rank[1] - rank[0]) <= 0.5
 
 
 def test_the_pages_default_sweep_raises_rank_and_accuracy_on_digits() -> None:
     sink = trained(make_batch(ToySSLConfig(records=1), (0.0, 0.1), seeds=5))
-    for metric in ("effective_rank", "accuracy"):
+    for metric in ("test/effective_rank", "test/accuracy"):
         mean, half_width = paired_difference(sink.last(metric))
         assert mean - half_width > 0, metric

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from werank_core.config.schema import Condition, ExperimentConfig, setting
+from werank_core.vocabulary import KMEANS, VARIATION_METRICS
 
 DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
 IMAGES = ("digits", *DOWNLOADED)
@@ -156,6 +157,12 @@ class RankCollapseConfig(ExperimentConfig):
         plain = self.model == "mlp" and self.activation == "linear" and not (self.bias or self.batch_norm)
         exact = self.loss == "squared" and self.coupled and self.werank_strength == 0 and self.batch_size == 0
         return plain and exact and self.whitened and self.dataset == "mixture"
+
+    def records_metric(self, name: str) -> bool:
+        """Cluster variation is that of the labels, or of k-means clusters where the config asks for them."""
+        if self.clusters == "kmeans":
+            return name not in VARIATION_METRICS
+        return not name.startswith(KMEANS)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -72,6 +72,10 @@ class ExperimentConfig(BaseModel):
         """A copy with some fields changed, validated again."""
         return type(self).model_validate({**self.model_dump(), **changes})
 
+    def records_metric(self, name: str) -> bool:
+        """Whether runs of this config record a metric that other configs of the experiment do."""
+        return True
+
     @property
     def steps_field(self) -> str:
         """Name of the field that counts training steps."""

@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from werank_core.config.penalised import PenalisedConfig
 from werank_core.config.schema import Condition, setting
+from werank_core.vocabulary import CLUSTER_METRICS, KMEANS, PROBE_METRICS
 
 _DRAWN: Condition = {"dataset": ("gaussian", "mixture")}
 _MIXTURE: Condition = {"dataset": ("mixture",)}
@@ -133,6 +134,12 @@ class ToySSLConfig(PenalisedConfig):
         ge=16,
         le=20_000,
     )
+
+    def records_metric(self, name: str) -> bool:
+        """Without labels, clusters are those of k-means and there is no probe."""
+        if self.dataset == "gaussian":
+            return name not in (*CLUSTER_METRICS, *PROBE_METRICS)
+        return not name.startswith(KMEANS)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -9,8 +9,8 @@ from werank_core.figures.comparisons import spearman_with_interval
 from werank_core.figures.formats import format_interval, format_strength, format_value
 from werank_core.figures.rank_accuracy import NOT_ACCURACY, association_text, rank_and_accuracy
 from werank_core.figures.strength import left_out_sentences
-from werank_core.figures.summaries import distinct, select_metrics
-from werank_core.vocabulary import metric
+from werank_core.figures.summaries import SERIES_KEYS, distinct, select_metrics
+from werank_core.vocabulary import MetricKey
 
 NO_DATA = "An empty chart: there is no data yet."
 
@@ -27,17 +27,15 @@ def strength_alt_text(summary: pd.DataFrame, metrics: Sequence[str], strength_la
 def _series_sentences(rows: pd.DataFrame, strength_label: str) -> Iterator[str]:
     symbol = strength_label.split()[-1]
     known = rows[rows["mean"].notna()] if len(rows) else rows
-    groups: list[tuple[Any, pd.DataFrame]] = (
-        list(known.groupby(["metric", "layer", "split", "second_value"], dropna=False)) if len(known) else []
-    )
-    for (name, layer, split, second_value), series in groups:
-        parts = [f"layer {layer}"] * bool(layer) + [split] * bool(split)
+    groups: list[tuple[Any, pd.DataFrame]] = list(known.groupby(SERIES_KEYS, dropna=False)) if len(known) else []
+    for (name, layer, split, series, second_value), line in groups:
+        parts = [f"layer {layer}"] * bool(layer) + [series] * bool(series)
         parts += [f"second axis {format_strength(second_value)}"] * (second_value == second_value)
-        what = metric(name).label + (f" ({', '.join(parts)})" if parts else "")
-        baseline = [f"{_numbers(row)} at {symbol} = 0" for _, row in series[series["strength"] == 0].iterrows()]
+        what = MetricKey(name, split).label + (f" ({', '.join(parts)})" if parts else "")
+        baseline = [f"{_numbers(row)} at {symbol} = 0" for _, row in line[line["strength"] == 0].iterrows()]
         extremes = [
             f"{word} {_numbers(row)} at {symbol} = {format_strength(row['strength'])}"
-            for word, row in _highest_and_lowest(series)
+            for word, row in _highest_and_lowest(line)
         ]
         yield f"{what}: " + ", ".join([*baseline, *extremes]) + "."
 
@@ -70,12 +68,10 @@ def _first_to_last(rows: pd.DataFrame, strength_label: str) -> str:
         line = rows[rows["strength"] == strength].sort_values("step")["mean"]
         path = f"{format_value(line.iloc[0])} to {format_value(line.iloc[-1])}"
         ends.append(f"from {path} at {strength_label.split()[-1]} = {format_strength(strength)}")
-    return f"{metric(str(rows['metric'].iloc[0])).label}: {', '.join(ends)}."
+    return f"{MetricKey(str(rows['metric'].iloc[0]), str(rows['split'].iloc[0])).label}: {', '.join(ends)}."
 
 
-def rank_accuracy_alt_text(
-    frame: pd.DataFrame, *, rank_metric: str = "effective_rank", accuracy_metric: str = "accuracy"
-) -> str:
+def rank_accuracy_alt_text(frame: pd.DataFrame, *, rank_metric: str, accuracy_metric: str) -> str:
     """The correlation with its interval, and the ranges of both numbers."""
     runs = rank_and_accuracy(frame, rank_metric=rank_metric, accuracy_metric=accuracy_metric)
     if runs.empty:
@@ -86,7 +82,7 @@ def rank_accuracy_alt_text(
 
 
 def _range(key: str, values: pd.Series) -> str:
-    return f"{metric(key.rpartition('/')[2]).label} from {format_value(values.min())} to {format_value(values.max())}"
+    return f"{MetricKey.parse(key).label} from {format_value(values.min())} to {format_value(values.max())}"
 
 
 def spectra_alt_text(summary: pd.DataFrame, strength_label: str = "strength") -> str:
@@ -119,5 +115,4 @@ def map_alt_text(
         f" and {second_label} {format_strength(row['second_value'])}"
         for word, row in _highest_and_lowest(known)
     ]
-    name = metric(metric_key.rpartition("/")[2]).label
-    return f"Map of {name} over {len(known)} cells: {', '.join(extremes)}."
+    return f"Map of {MetricKey.parse(metric_key).label} over {len(known)} cells: {', '.join(extremes)}."

@@ -9,7 +9,7 @@ from werank_core.theory.deep_linear import optimal_rank, optimal_singular_values
 
 TIDY = [
     "run_id", "sweep_id", "experiment", "dataset", "strength", "second_axis", "second_value", "seed", "step",
-    "metric", "layer", "split", "value", "state",
+    "metric", "layer", "split", "series", "value", "state",
 ]  # fmt: skip
 THEORY = ["metric", "strength", "value", "label"]
 
@@ -26,18 +26,32 @@ def ranks_at_tolerance(spectra: pd.DataFrame, tolerance: float, states: Mapping[
     return _tidy(spectra.assign(value=ranks, metric="weight_numerical_rank"), states)
 
 
-def product_ranks(spectra: pd.DataFrame, tolerance: float, states: Mapping[str, str]) -> pd.DataFrame:
-    """Numerical rank of the product W_L ··· W_1, as a tidy frame: tolerance relative to the largest singular value."""
-    ranks = [float((v > tolerance * max(v[0], 1e-12)).sum()) if v[0] > tolerance else 0.0 for v in spectra["values"]]
-    return _tidy(spectra.assign(value=ranks, metric="numerical_rank"), states)
+def product_ranks(
+    spectra: pd.DataFrame, targets: pd.DataFrame, states: Mapping[str, str], tolerance: float = 1e-2
+) -> pd.DataFrame:
+    """Rank of the product W_L ··· W_1 as a tidy frame: #{σⱼ > tolerance · σ₁(Y)}, Y the target.
+
+    Relative to the target: a product that decay has emptied has rank 0, and not that of its rounding.
+
+    Args:
+        spectra: arrays frame of `product_spectrum`, one row a run; targets: of `target_spectrum`, of the same runs.
+    """
+    largest = {
+        run_id: float(np.max(values)) for run_id, values in zip(targets["run_id"], targets["values"], strict=True)
+    }
+    ranks = [
+        float((values > tolerance * largest[run_id]).sum()) if np.isfinite(values).all() else np.nan
+        for run_id, values in zip(spectra["run_id"], spectra["values"], strict=True)
+    ]
+    return _tidy(spectra.assign(value=ranks, metric="product_rank"), states)
 
 
 def product_singular_values(spectra: pd.DataFrame, states: Mapping[str, str], most: int = 6) -> pd.DataFrame:
-    """The largest singular values of the product as a tidy frame, told apart by `split`: σ1, σ2, ..."""
+    """The largest singular values of the product as a tidy frame, one series each: σ1, σ2, ..."""
     parts = [
         spectra.assign(
             layer=0,
-            split=f"σ{j}",
+            series=f"σ{j}",
             metric="product_singular_value",
             value=[float(v[j - 1]) if len(v) >= j else np.nan for v in spectra["values"]],
         )
@@ -65,7 +79,7 @@ def closed_form_ranks(target: np.ndarray, strengths: list[float], depths: list[i
     grid = _dense(strengths)
     parts = [
         pd.DataFrame({"strength": grid, "value": [float(optimal_rank(target, s, depth)) for s in grid]}).assign(
-            metric="numerical_rank", label=f"closed form, depth {depth}"
+            metric="product_rank", label=f"closed form, depth {depth}"
         )
         for depth in depths
     ]
@@ -94,7 +108,7 @@ def _dense(strengths: list[float]) -> np.ndarray:
 
 
 def _tidy(frame: pd.DataFrame, states: Mapping[str, str]) -> pd.DataFrame:
-    constant = {"experiment": "rank_collapse", "dataset": "", "second_axis": None}
-    frame = frame if "split" in frame else frame.assign(split="")
+    constant = {"experiment": "rank_collapse", "dataset": "", "second_axis": None, "split": ""}
+    frame = frame if "series" in frame else frame.assign(series="")
     state = frame["run_id"].map(lambda run_id: states.get(run_id, "running"))
     return frame.assign(**constant, state=state).reindex(columns=TIDY)

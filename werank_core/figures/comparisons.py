@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from werank_core.figures.summaries import CONFIDENCE, SERIES_KEYS, newest_values, select_metrics, t_half_width, usable
+from werank_core.vocabulary import MetricKey
 
 DIFFERENCE_COLUMNS = [
     *SERIES_KEYS, "strength", "baseline", "mean_a", "mean_b", "difference", "low", "high", "n", "n_a", "n_b",
@@ -79,7 +80,7 @@ def values_by_seed(
 ) -> pd.Series:
     """Newest finite value of the finished runs, indexed by seed; several runs of a seed give their mean.
 
-    `metric` may be a "split/name" key. A filter that is None keeps every row.
+    `metric` is a key, "split/metric". A filter that is None keeps every row.
     """
     if frame.empty:
         return pd.Series(dtype=float)
@@ -174,14 +175,14 @@ def strength_differences(frame: pd.DataFrame, metrics: Sequence[str], *, baselin
     """Every strength against the baseline, with Holm's correction over the strengths of a series.
 
     Returns:
-        `DIFFERENCE_COLUMNS`; `p_holm` corrects within one metric, layer, split and second value.
+        `DIFFERENCE_COLUMNS`; `p_holm` corrects within one series of a metric and one second value.
     """
     rows = newest_values(select_metrics(frame, metrics))
     if rows.empty:
         return pd.DataFrame(columns=DIFFERENCE_COLUMNS)
     table = [
         dict(zip(SERIES_KEYS, key, strict=True)) | difference
-        for name in dict.fromkeys(metric.rpartition("/")[2] for metric in metrics)
+        for name in dict.fromkeys(MetricKey.parse(key).metric for key in metrics)
         for key, group in rows[rows["metric"] == name].groupby(SERIES_KEYS, dropna=False)
         for difference in _against_baseline(group, baseline)
     ]

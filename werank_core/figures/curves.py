@@ -15,14 +15,14 @@ from werank_core.figures.strength import left_out_sentences
 from werank_core.figures.strength_series import scale_layout
 from werank_core.figures.style import DASHES, Theme, empty_figure, strength_colors
 from werank_core.figures.summaries import select_metrics
-from werank_core.vocabulary import RunState
+from werank_core.vocabulary import MetricKey, RunState
 
 NO_HISTORY = "No training curves yet: they appear with the first recorded steps of a run."
 
 # More points than this are drawn by WebGL, fewer as SVG: sharp in an export, and drawn where a browser has no WebGL.
 SVG_POINTS = 20_000
 
-_LINE_KEYS = ["strength", "split", "second_value"]
+_VARIANT = ["split", "series", "second_value"]
 
 
 def plot_training(
@@ -37,12 +37,12 @@ def plot_training(
 ) -> go.Figure:
     """One row per metric over the training steps; per strength one bold mean and all seeds in one faint trace.
 
-    Dashes tell splits or second values apart, a cross ends a run that diverged.
+    Dashes tell splits, series or second values apart, a cross ends a run that diverged.
 
     Args:
         summary: of `summarize_history`.
         points: the tidy history it was made of.
-        metrics: names or "split/name" keys, one row each, the first at the top.
+        metrics: keys ("split/metric"), one row each, the first at the top.
         layer: which layer of a per-layer metric.
     """
     chosen, seeds = (_of_layer(select_metrics(frame, metrics), layer) for frame in (summary, points))
@@ -68,14 +68,14 @@ class _Looks:
         self.colors = strength_colors(seeds["strength"])
         self.symbol = strength_label.split()[-1]
         self.line_type = "scattergl" if len(seeds) > SVG_POINTS else "scatter"
-        kinds = seeds[["metric", "split", "second_value"]].drop_duplicates().sort_values(["split", "second_value"])
+        kinds = seeds[["metric", *_VARIANT]].drop_duplicates().sort_values(_VARIANT)
         self._variants = {
-            str(name): [_variant(*row) for row in rows[["split", "second_value"]].itertuples(index=False)]
+            str(name): [_variant(*row) for row in rows[_VARIANT].itertuples(index=False)]
             for name, rows in kinds.groupby("metric")
         }
 
-    def dash(self, name: str, split: str, second_value: float) -> str:
-        return DASHES[self._variants[name].index(_variant(split, second_value)) % len(DASHES)]
+    def dash(self, name: str, variant: str) -> str:
+        return DASHES[self._variants[name].index(variant) % len(DASHES)]
 
     def numbers(self, values: NDArray[np.float64]) -> Any:
         """With gaps as None where a person may export the figure as text; many as single-precision binary."""
@@ -91,8 +91,9 @@ class _Looks:
         return "Lines: " + ", ".join(f"{DASHES[i % len(DASHES)]} = {kind}" for i, kind in enumerate(longest)) + "."
 
 
-def _variant(split: str, second_value: float) -> str:
-    return " ".join([split] * bool(split) + [format_strength(second_value)] * math.isfinite(second_value))
+def _variant(split: str, series: str, second_value: float) -> str:
+    second = format_strength(second_value) if math.isfinite(second_value) else ""
+    return " ".join(part for part in (split, series, second) if part)
 
 
 def _of_layer(frame: pd.DataFrame, layer: int) -> pd.DataFrame:
@@ -142,8 +143,8 @@ def _seed_traces(seeds: pd.DataFrame, looks: _Looks) -> Iterator[dict[str, Any]]
 
 def _separated(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps and values run after run, with NaN between two runs."""
-    ordered = rows.sort_values(["run_id", "split", "layer", "step"], kind="stable")
-    line = ordered["run_id"].astype(str) + "/" + ordered["split"].astype(str)
+    ordered = rows.sort_values(["run_id", "split", "series", "layer", "step"], kind="stable")
+    line = ordered["run_id"].astype(str) + "/" + ordered["split"].astype(str) + "/" + ordered["series"].astype(str)
     new = (line != line.shift()).to_numpy()[1:].nonzero()[0] + 1
     values = ordered["value"].astype(float).to_numpy()
     x: NDArray[np.float64] = np.insert(ordered["step"].astype(float).to_numpy(), new, np.nan)
@@ -153,18 +154,20 @@ def _separated(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 def _last_before_divergence(rows: pd.DataFrame) -> pd.DataFrame:
     diverged = rows[(rows["state"] == RunState.DIVERGED) & np.isfinite(rows["value"].astype(float))]
-    return diverged.sort_values("step").drop_duplicates(["run_id", "split"], keep="last")
+    return diverged.sort_values("step").drop_duplicates(["run_id", "split", "series"], keep="last")
 
 
 def _mean_traces(chosen: pd.DataFrame, key: str, looks: _Looks) -> Iterator[dict[str, Any]]:
-    name = key.rpartition("/")[2]
-    groups: list[tuple[Any, pd.DataFrame]] = list(chosen[chosen["mean"].notna()].groupby(_LINE_KEYS, dropna=False))
-    for (strength, split, second_value), rows in groups:
-        label = " ".join([f"{looks.symbol} = {format_strength(strength)}", _variant(split, second_value)]).strip()
+    name = MetricKey.parse(key).metric
+    known = chosen[chosen["mean"].notna()]
+    groups: list[tuple[Any, pd.DataFrame]] = list(known.groupby(["strength", *_VARIANT], dropna=False))
+    for (strength, *kind), rows in groups:
+        variant = _variant(*kind)
+        label = f"{looks.symbol} = {format_strength(strength)} {variant}".strip()
         columns = (rows[column] for column in ("mean", "low", "high", "n"))
         yield {
             "mode": "lines", "x": rows["step"].tolist(), "y": rows["mean"].tolist(), "legendgroup": str(strength),
-            "line": {"color": looks.colors[strength], "width": 2.5, "dash": looks.dash(name, split, second_value)},
+            "line": {"color": looks.colors[strength], "width": 2.5, "dash": looks.dash(name, variant)},
             "text": [f"{format_interval(m, low, high)}, n = {n}" for m, low, high, n in zip(*columns, strict=True)],
             "hovertemplate": f"{label}  <b>%{{text}}</b><extra></extra>",
         }  # fmt: skip

@@ -32,7 +32,7 @@ from werank_core.figures.style import (
     top_margin,
 )
 from werank_core.figures.summaries import GRID_COLUMNS, distinct
-from werank_core.vocabulary import metric
+from werank_core.vocabulary import MetricKey
 
 MAP_HEIGHT = 250
 NO_GRID = "No map yet: it needs a sweep with a second axis and at least one finished run."
@@ -103,7 +103,7 @@ def plot_maps(
     A click on a cell gives `customdata` [strength, second value].
 
     Args:
-        grids: metric name or key -> frame of `summarize_grid`, or of `summarize_grid_difference` with
+        grids: metric key -> frame of `summarize_grid`, or of `summarize_grid_difference` with
             `difference`. strength_label, second_label: of the axes.
         difference: colours diverge around 0 and values carry their sign.
         columns: maps side by side; 1 for a telephone.
@@ -165,8 +165,8 @@ def _panel_domains(count: int, columns: int, pixels: int) -> list[Domain]:
 def _map_titles(keys: Sequence[str], domains: Sequence[Domain]) -> list[dict[str, Any]]:
     return [
         {
-            "text": f"<b>{metric(key.rpartition('/')[2]).axis_title}</b>",
-            "hovertext": metric(key.rpartition("/")[2]).tooltip,
+            "text": f"<b>{MetricKey.parse(key).label}</b>",
+            "hovertext": MetricKey.parse(key).known.tooltip,
             "x": domain["x"][0], "xref": "paper", "xanchor": "left", "y": domain["y"][1], "yref": "paper",
             "yanchor": "bottom",
             "showarrow": False, "yshift": 2,
@@ -257,7 +257,7 @@ def _pickable(cells: _Cells, grid: pd.DataFrame, key: str, theme: Theme, differe
     x, y = dict(zip(cells.strengths, cells.x, strict=True)), dict(zip(cells.seconds, cells.y, strict=True))
     written = format_difference if difference else format_interval
     columns = (spots[name].astype(float) for name in ("mean", "low", "high", "n"))
-    label = metric(key.rpartition("/")[2]).label
+    label = MetricKey.parse(key).known.label
     return {
         "mode": "markers", "x": [x[s] for s in spots["strength"]], "y": [y[v] for v in spots["second_value"]],
         "marker": {

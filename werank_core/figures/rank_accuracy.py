@@ -20,19 +20,17 @@ from werank_core.figures.style import (
     top_margin,
 )
 from werank_core.figures.summaries import distinct, newest_values, select_metrics, usable
-from werank_core.vocabulary import metric
+from werank_core.vocabulary import MetricKey
 
 HEIGHT = 440
 NOT_ACCURACY = "Rank is not accuracy: a higher rank can go with a better, an equal or a worse classifier."
 NO_RUNS = "No finished run has both numbers yet: run a sweep and come back."
 
 
-def rank_and_accuracy(
-    frame: pd.DataFrame, *, rank_metric: str = "effective_rank", accuracy_metric: str = "accuracy"
-) -> pd.DataFrame:
-    """One row per finished run that has both numbers: [run_id, strength, second_value, seed, rank, accuracy].
+def rank_and_accuracy(frame: pd.DataFrame, *, rank_metric: str, accuracy_metric: str) -> pd.DataFrame:
+    """One row per finished run that has both numbers, given by their keys.
 
-    Where the accuracy is recorded on several splits, "test" counts; a "split/name" key asks for another.
+    Columns: run_id, strength, second_value, seed, rank, accuracy.
     """
     columns = ["run_id", "strength", "second_value", "seed"]
     if frame.empty:
@@ -46,8 +44,8 @@ def plot_rank_accuracy(
     frame: pd.DataFrame,
     theme: Theme = "light",
     *,
-    rank_metric: str = "effective_rank",
-    accuracy_metric: str = "accuracy",
+    rank_metric: str,
+    accuracy_metric: str,
     strength_label: str = "strength",
     title: str = "",
 ) -> go.Figure:
@@ -56,15 +54,15 @@ def plot_rank_accuracy(
     The title gives Spearman's ρ with its 95% interval and the number of runs; the caption, that rank is not accuracy.
     """
     runs = rank_and_accuracy(frame, rank_metric=rank_metric, accuracy_metric=accuracy_metric)
-    names = [metric(key.rpartition("/")[2]) for key in (rank_metric, accuracy_metric)]
+    names = [MetricKey.parse(key).label for key in (rank_metric, accuracy_metric)]
     if runs.empty:
-        return empty_figure(title or f"{names[0].label} against {names[1].label}", NO_RUNS, theme, HEIGHT)
+        return empty_figure(title or f"{names[0]} against {names[1]}", NO_RUNS, theme, HEIGHT)
     found = spearman_with_interval(runs["rank"], runs["accuracy"])
     heading = f"{title}: {association_text(found)}" if title else association_text(found)
     layout = {
         "template": template(theme), "title": title_layout(heading, NOT_ACCURACY), "height": HEIGHT,
         "margin": MARGIN | {"t": top_margin(heading, NOT_ACCURACY) + 8, "b": 88, "l": 60},
-        "xaxis": {"title": {"text": names[0].axis_title}}, "yaxis": {"title": {"text": names[1].axis_title}},
+        "xaxis": {"title": {"text": names[0]}}, "yaxis": {"title": {"text": names[1]}},
         "legend": {"title": {"text": strength_label}}, "showlegend": True, "hovermode": "closest",
     }  # fmt: skip
     return go.Figure(data=list(_dots(runs, strength_label)), layout=layout)
@@ -84,7 +82,7 @@ def _two(value: float) -> str:
 
 def _one_value_per_run(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     rows = newest_values(select_metrics(frame, [key]))
-    return rows[usable(rows)].sort_values(["split", "layer"]).drop_duplicates("run_id")
+    return rows[usable(rows)].sort_values("layer").drop_duplicates("run_id")
 
 
 def _dots(runs: pd.DataFrame, strength_label: str) -> Iterator[dict[str, Any]]:

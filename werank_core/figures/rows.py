@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from werank_core.figures.style import MARGIN, Theme, template, title_layout, top_margin
-from werank_core.vocabulary import metric
+from werank_core.vocabulary import ROWS, MetricKey
 
 ROW_HEIGHT = 138
 _MOST_ROWS_HEIGHT = 440
@@ -42,15 +42,16 @@ def row_domains(num_rows: int, frame: dict[str, Any]) -> list[tuple[float, float
 
 
 def row_titles(metrics: Sequence[str], domains: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
-    """The metric's name over each row, with its definition on hover. `metrics` are names or "split/name" keys."""
+    """The metric and its rows over each row of the figure, the definition on hover. `metrics` are keys."""
     return [_row_title(key, top) for key, (_, top) in zip(metrics, domains, strict=True)]
 
 
 def _row_title(key: str, top: float) -> dict[str, Any]:
-    split, _, name = key.rpartition("/")
+    parsed = MetricKey.parse(key)
+    rows = ROWS.get(parsed.split, parsed.split)
     return {
-        "text": f"<b>{metric(name).axis_title}</b>" + (f", {split}" if split else ""),
-        "hovertext": metric(name).tooltip,
+        "text": f"<b>{parsed.known.axis_title}</b>" + (f", {rows}" if rows else ""),
+        "hovertext": parsed.known.tooltip,
         "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom", "yshift": 2,
         "showarrow": False,
     }  # fmt: skip
@@ -63,5 +64,5 @@ def axis_number(row: int) -> str:
 
 def headline(metrics: Sequence[str]) -> str:
     """The metrics' labels as a title, for a figure that has nothing to draw."""
-    labels = ", ".join(metric(key.rpartition("/")[2]).label for key in metrics)
+    labels = ", ".join(MetricKey.parse(key).known.label for key in metrics)
     return labels[:1].upper() + labels[1:]

@@ -45,7 +45,7 @@ def plot_strength(
     picked: float | None = None,
     title: str = "",
 ) -> go.Figure:
-    """One row per metric over a shared strength axis; in it one line per second value, split and layer.
+    """One row per metric over a shared strength axis; in it one line per second value, series, split and layer.
 
     A point carries `customdata` [run_id, strength, second_value]; on a mean the run id is "". A unified hover
     box shows mean, interval and n of every row. A hollow mean has fewer seeds than expected, a hollow point
@@ -54,7 +54,7 @@ def plot_strength(
     Args:
         summary: of `summarize_strength`.
         points: the tidy frame it was made of.
-        metrics: names or "split/name" keys, one row each, the first at the top.
+        metrics: keys ("split/metric"), one row each, the first at the top.
         strength_label: of the axis, such as "strength α".
         second_axis_label: what the legend calls the second values.
         theory: closed forms drawn behind, [metric, strength, value] and optionally `label`.

@@ -21,9 +21,9 @@ from werank_core.figures.style import (
     translucent,
 )
 from werank_core.figures.summaries import distinct, newest_values, select_metrics
-from werank_core.vocabulary import RunState, metric
+from werank_core.vocabulary import MetricKey, RunState, metric
 
-_KEYS = ["split", "layer", "second_value"]
+_KEYS = ["split", "series", "layer", "second_value"]
 _DRAWN_STATES = (RunState.FINISHED, RunState.RUNNING, RunState.QUEUED, RunState.CANCELLED)
 
 
@@ -49,14 +49,14 @@ class Series:
 
 
 def row_series(summary: pd.DataFrame, points: pd.DataFrame, key: str, row: int, theme: Theme) -> list[Series]:
-    """The lines of one row, one per split, layer and second value of the metric `key`."""
+    """The lines of one row, one per split, series, layer and second value of the metric `key`."""
     chosen = select_metrics(summary, [key])
     seeds = _drawn_points(select_metrics(points, [key]))
     looks = _Looks(chosen, theme)
     groups: list[tuple[Any, pd.DataFrame]] = list(chosen.groupby(_KEYS, dropna=False))
     return [
         Series(
-            key.rpartition("/")[2], row, looks.name(*group), rows.sort_values("strength"), _same_group(seeds,
+            MetricKey.parse(key).metric, row, looks.name(*group), rows.sort_values("strength"), _same_group(seeds,
             *group),
             *looks.look(*group), PALETTES[theme].background, (place + 0.5) / len(groups) - 0.5,
             logarithmic(chosen, key),
@@ -68,7 +68,7 @@ def row_series(summary: pd.DataFrame, points: pd.DataFrame, key: str, row: int, 
 def logarithmic(summary: pd.DataFrame, key: str) -> bool:
     """Whether the metric wants a log axis and its means allow one."""
     means = select_metrics(summary, [key])["mean"].dropna()
-    return metric(key.rpartition("/")[2]).log and len(means) > 0 and bool((means > 0).all())
+    return MetricKey.parse(key).known.log and len(means) > 0 and bool((means > 0).all())
 
 
 def scale_layout(summary: pd.DataFrame, key: str) -> dict[str, Any]:
@@ -96,21 +96,23 @@ class _Looks:
     """Colour, symbol, dash and name of a line, from what differs within the row."""
 
     def __init__(self, rows: pd.DataFrame, theme: Theme) -> None:
-        self.splits = sorted(rows["split"].unique())
+        self.kinds = sorted(set(zip(rows["split"], rows["series"], strict=True)))
         self.layers = distinct(rows["layer"].astype(float))
         self.seconds = distinct(rows["second_value"])
         self.colors = PALETTES[theme].series
 
-    def name(self, split: str, layer: int, second_value: float) -> str:
+    def name(self, split: str, series: str, layer: int, second_value: float) -> str:
         parts = [f"layer {int(layer)}"] if len(self.layers) > 1 else []
         parts += [format_strength(second_value)] if self.seconds and math.isfinite(second_value) else []
-        return ", ".join([*parts, split] if len(self.splits) > 1 else parts)
+        several = (len({kind[place] for kind in self.kinds}) > 1 for place in (0, 1))
+        parts += [part for part, told in zip((split, series), several, strict=True) if told and part]
+        return ", ".join(parts)
 
-    def look(self, split: str, layer: int, second_value: float) -> tuple[str, str, str]:
+    def look(self, split: str, series: str, layer: int, second_value: float) -> tuple[str, str, str]:
         second = self.seconds.index(second_value) if math.isfinite(second_value) else 0
         place = self.layers.index(float(layer))
-        several_layers, several_splits = len(self.layers) > 1, len(self.splits) > 1
-        dash = self.splits.index(split) if several_splits else second
+        several_layers, several_kinds = len(self.layers) > 1, len(self.kinds) > 1
+        dash = self.kinds.index((split, series)) if several_kinds else second
         shade = second if self.seconds else dash
         color = sequential_colors(len(self.layers))[place] if several_layers else self.colors[shade % len(self.colors)]
         symbol = SYMBOLS[(place if several_layers else second) % len(SYMBOLS)]
@@ -125,8 +127,8 @@ def _drawn_points(points: pd.DataFrame) -> pd.DataFrame:
     return newest[newest["state"].isin(_DRAWN_STATES) & np.isfinite(newest["value"].astype(float))]
 
 
-def _same_group(points: pd.DataFrame, split: str, layer: int, second_value: float) -> pd.DataFrame:
-    same = (points["split"] == split) & (points["layer"] == layer)
+def _same_group(points: pd.DataFrame, split: str, series: str, layer: int, second_value: float) -> pd.DataFrame:
+    same = (points["split"] == split) & (points["series"] == series) & (points["layer"] == layer)
     second = points["second_value"].astype(float)
     return points[same & ((second == second_value) if math.isfinite(second_value) else second.isna())]
 
@@ -213,7 +215,7 @@ def theory_traces(
         return
     labelled = theory if "label" in theory else theory.assign(label="closed form")
     for row, key in enumerate(metrics):
-        mine = labelled[labelled["metric"] == key.rpartition("/")[2]]
+        mine = labelled[labelled["metric"] == MetricKey.parse(key).metric]
         for place, (label, line) in enumerate(mine.groupby("label", sort=False)):
             for baseline in (False, True):
                 rows = line[(line["strength"] == 0) == baseline].sort_values("strength")

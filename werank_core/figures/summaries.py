@@ -8,10 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from werank_core.vocabulary import RunState
+from werank_core.vocabulary import MetricKey, RunState
 
 CONFIDENCE = 0.95
-SERIES_KEYS = ["metric", "layer", "split", "second_value"]
+SERIES_KEYS = ["metric", "layer", "split", "series", "second_value"]
+VALUE_KEYS = ["run_id", "metric", "layer", "split", "series"]
 STATISTICS = [
     "mean",
     "low",
@@ -46,14 +47,14 @@ def summarize_strength(
     0 has neither.
 
     Args:
-        frame: tidy frame, one row per run, metric, layer, split (and step: the newest one counts).
+        frame: tidy frame, one row per run, metric, layer, split, series (and step: the newest one counts).
         metrics: names or "split/name" keys in the order wanted; None: all.
         include_unfinished: let unfinished runs enter the mean too; they stay counted.
         expected_seeds: what `n_expected` says; None: the number of different seeds in the frame.
         confidence: of the interval.
 
     Returns:
-        One row per group with `STRENGTH_COLUMNS`, in the order of `metrics`, then layer, split, second value,
+        One row per group with `STRENGTH_COLUMNS`, in the order of `metrics`, then layer, split, series, second value,
         strength.
     """
     newest = newest_values(select_metrics(frame, metrics))
@@ -73,7 +74,7 @@ def summarize_history(
     """As `summarize_strength`, at every recorded step: `HISTORY_COLUMNS`."""
     chosen = select_metrics(frame, metrics)
     if len(chosen):
-        chosen = chosen.drop_duplicates(["run_id", "metric", "layer", "split", "step"], keep="last")
+        chosen = chosen.drop_duplicates([*VALUE_KEYS, "step"], keep="last")
     keys = [*SERIES_KEYS, "strength", "step"]
     summary = _interval_over_seeds(chosen, keys, include_unfinished, expected_seeds, confidence)
     return _ordered(summary, metrics, keys)[HISTORY_COLUMNS]
@@ -89,8 +90,7 @@ def summarize_grid(
 ) -> pd.DataFrame:
     """One cell per strength and second value: mean, half width of the 95% interval, n, and what was left out.
 
-    `metric` may be "split/name"; of several splits the last in the alphabet ("train") is dropped in favour of
-    the first ("test").
+    `metric` is a key, "split/metric".
     """
     summary = summarize_strength(frame, [metric], include_unfinished=include_unfinished, expected_seeds=expected_seeds)
     cells = summary[summary["layer"] == layer].drop_duplicates(["second_value", "strength"])
@@ -98,20 +98,22 @@ def summarize_grid(
 
 
 def select_metrics(frame: pd.DataFrame, metrics: Sequence[str] | None) -> pd.DataFrame:
-    """The rows whose metric is one of `metrics`, each a name (every split) or a "split/name" key."""
+    """The rows whose metric is one of `metrics`: keys, or bare names, which stand for every split."""
     if frame.empty or metrics is None:
         return frame
-    chosen = frame["metric"].isin([key for key in metrics if "/" not in key])
-    for split, _, name in (key.rpartition("/") for key in metrics if "/" in key):
-        chosen |= (frame["metric"] == name) & (frame["split"] == split)
+    keys = [MetricKey.parse(text) for text in metrics]
+    chosen = frame["metric"].isin([key.metric for key in keys if not key.split])
+    for key in keys:
+        if key.split:
+            chosen |= (frame["metric"] == key.metric) & (frame["split"] == key.split)
     return frame[chosen]
 
 
 def newest_values(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per run, metric, layer and split: its last step. A run of several sweeps counts once."""
+    """One row per run and series of a metric: its last step. A run of several sweeps counts once."""
     if frame.empty:
         return frame
-    return frame.sort_values("step", kind="stable").drop_duplicates(["run_id", "metric", "layer", "split"], keep="last")
+    return frame.sort_values("step", kind="stable").drop_duplicates(VALUE_KEYS, keep="last")
 
 
 def t_half_width(deviation: Any, count: Any, confidence: float = CONFIDENCE) -> Any:
@@ -168,10 +170,10 @@ def _left_out(rows: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _ordered(summary: pd.DataFrame, metrics: Sequence[str] | None, keys: list[str]) -> pd.DataFrame:
-    """Rows in the order the metrics were asked for, then by layer, split, second value, strength and step."""
-    names = list(metrics) if metrics is not None else list(dict.fromkeys(summary["metric"]))
-    position = {name.rpartition("/")[2]: place for place, name in reversed(list(enumerate(names)))}
-    placed = summary.assign(_place=summary["metric"].map(position))
+    """Rows in the order the metrics were asked for, then by layer, split, series, second value, strength and step."""
+    position = {text: place for place, text in reversed(list(enumerate(metrics or dict.fromkeys(summary["metric"]))))}
+    written = (summary["split"] + "/" + summary["metric"]).map(position)
+    placed = summary.assign(_place=written.fillna(summary["metric"].map(position)))
     return placed.sort_values(["_place", *keys[1:]], kind="stable").drop(columns="_place").reset_index(drop=True)
 
 
@@ -185,6 +187,7 @@ _EMPTY: dict[str, pd.Series] = {
     "metric": pd.Series(dtype=str),
     "layer": pd.Series(dtype="Int64"),
     "split": pd.Series(dtype=str),
+    "series": pd.Series(dtype=str),
     **{name: pd.Series(dtype=float) for name in ("second_value", "strength", "mean", "low", "high")},
     **{name: pd.Series(dtype="int64") for name in ("step", "n", "n_expected", *STATISTICS[5:])},
 }

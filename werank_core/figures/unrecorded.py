@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from werank_core.figures.summaries import select_metrics
-from werank_core.vocabulary import RunState
+from werank_core.vocabulary import MetricKey, RunState
 
-_SERIES = ["metric", "layer", "split"]
+_SERIES = ["metric", "layer", "split", "series"]
 
 
 def with_unrecorded(frame: pd.DataFrame, runs: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def with_unrecorded(frame: pd.DataFrame, runs: pd.DataFrame, metrics: Sequence[s
         frame: tidy frame of a sweep's newest values.
         runs: its runs, one row each: [run_id, sweep_id, experiment, dataset, strength, second_axis, second_value,
             seed, step, state].
-        metrics: names or "split/name" keys that must be complete; one that nothing has recorded yet gets layer 0.
+        metrics: keys that must be complete; one that nothing has recorded yet gets layer 0.
     """
     wanting = runs[runs["state"] != RunState.FINISHED]
     if wanting.empty:
@@ -36,5 +36,6 @@ def with_unrecorded(frame: pd.DataFrame, runs: pd.DataFrame, metrics: Sequence[s
 def _series(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     """Which layers and splits of the metric there are."""
     found = select_metrics(frame, [key])[_SERIES].drop_duplicates()
-    split, _, name = key.rpartition("/")
-    return found if len(found) else pd.DataFrame({"metric": [name], "layer": [0], "split": [split]})
+    wanted = MetricKey.parse(key)
+    blank = {"metric": [wanted.metric], "layer": [0], "split": [wanted.split], "series": [""]}
+    return found if len(found) else pd.DataFrame(blank)

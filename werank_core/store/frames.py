@@ -1,4 +1,7 @@
-"""Recorded numbers as tidy frames: one row a value, `layer` and `split` are columns, never part of a name."""
+"""Recorded numbers as tidy frames: one row a value; `layer` and `split` are columns, never part of a name.
+
+`split` says which rows a number is of. `series` is empty here: whoever draws several lines names them in it.
+"""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,7 +19,7 @@ from werank_core.store.schema import Store, run, sweep, sweep_run
 
 TIDY = (
     "run_id", "sweep_id", "experiment", "dataset", "strength", "second_axis", "second_value", "seed",
-    "step", "metric", "layer", "split", "value", "state",
+    "step", "metric", "layer", "split", "series", "value", "state",
 )  # fmt: skip
 ARRAYS = ("run_id", "sweep_id", "strength", "second_value", "seed", "step", "layer", "values")
 
@@ -38,7 +41,7 @@ def final_metrics(
         sweep_ids: only runs of these sweeps, a run of two of them once for each; None: every run once, as part of
             its newest sweep.
         run_ids: only these runs.
-        metrics: only these, as `metric` (every split) or `split/metric`.
+        metrics: only these keys, `split/metric` or `metric` (every split).
 
     Returns:
         A tidy frame (columns `TIDY`); values are float64, NaN where a metric is undefined.
@@ -64,7 +67,7 @@ def history(
     Args:
         store: an open store.
         run_ids: the runs.
-        metrics: only these, as `metric` (every split) or `split/metric`.
+        metrics: only these keys, `split/metric` or `metric` (every split).
         sweep_id: the sweep whose second axis they are seen in; None: each run's newest.
     """
     with store.reading() as connection:
@@ -169,6 +172,7 @@ def _tidy(
     values |= {"step": steps[record], "value": table[:, kept].ravel()[order]}
     values |= {"metric": _repeated("metric", metric, column), "split": _repeated("split", split, column)}
     values["layer"] = np.array(layer, dtype="int64")[column]
+    values["series"] = _repeated("series", [""], np.zeros(len(column), int))
     return pd.DataFrame({name: values[name] for name in TIDY}, copy=False)
 
 

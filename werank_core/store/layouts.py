@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from werank_core.store.schema import history, history_block, layout
+from werank_core.vocabulary import MetricKey
 
 LAYER_NONE = 0
 
@@ -34,7 +35,7 @@ def flattened(values: Mapping[str, np.ndarray]) -> tuple[Layout, np.ndarray]:
     """Metrics of a batch as one table.
 
     Args:
-        values: `name` or `split/name` -> `(R,)`, or `(R, L)` for one value a layer.
+        values: metric key -> `(R,)`, or `(R, L)` for one value a layer.
 
     Returns:
         The columns, and the values `(R, columns)` in float64.
@@ -52,8 +53,8 @@ def _layout(shapes: tuple[tuple[str, int], ...]) -> Layout:
     """The columns of these metrics, each with its number of layers (0: not one a layer)."""
     columns: list[tuple[str, str, int]] = []
     for name, num_layers in shapes:
-        split, _, metric = name.rpartition("/")
-        columns += [(metric, split, layer) for layer in (range(1, num_layers + 1) if num_layers else (0,))]
+        key = MetricKey.parse(name)
+        columns += [(key.metric, key.split, layer) for layer in (range(1, num_layers + 1) if num_layers else (0,))]
     return Layout(tuple(columns))
 
 

@@ -116,15 +116,16 @@ def runs(
 
 
 def _with_headline(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
-    """The listed runs with one column a headline metric; test values where a metric has splits."""
+    """The listed runs with one column for each headline key of their experiments that a run has recorded."""
     present = [EXPERIMENTS[name] for name in frame["experiment"].unique() if name in EXPERIMENTS]
-    names = list(dict.fromkeys(metric for item in present for metric in item.headline))
-    if not names:
+    keys = list(dict.fromkeys(key for item in present for key in item.headline))
+    if not keys:
         return frame
-    values = final_metrics(store, run_ids=list(frame["run_id"]), metrics=names)
-    whole = values[(values["layer"] == 0) & (values["split"] != "train")]
-    wide = whole.pivot_table(index="run_id", columns="metric", values="value", aggfunc="first")
-    return frame.join(wide.reindex(columns=names).astype(float), on="run_id")
+    values = final_metrics(store, run_ids=list(frame["run_id"]), metrics=keys)
+    whole = values[values["layer"] == 0]
+    whole = whole.assign(key=(whole["split"] + "/" + whole["metric"]).str.removeprefix("/"))
+    wide = whole.pivot_table(index="run_id", columns="key", values="value", aggfunc="first")
+    return frame.join(wide.reindex(columns=[key for key in keys if key in wide]).astype(float), on="run_id")
 
 
 def run_details(store: Store, run_id: str) -> RunDetails:

@@ -12,7 +12,7 @@ from werank_core.store.errors import StoreError, sentence
 from werank_core.store.schema import Store
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-NEWEST = "0001"
+NEWEST = "0003"
 """The schema version this code writes; the file names in `migrations/versions` start with theirs."""
 
 BUSY_SECONDS = 15.0

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from werank_core.store.layouts import Layout, decoded, flattened, keep_layout, layouts
 from werank_core.store.queue import Claim
 from werank_core.store.schema import Store, array, history, job, run, upsert
-from werank_core.vocabulary import RunState
+from werank_core.vocabulary import MetricKey, RunState
 
 # Built once: a record is a handful of statements, and building them costs more than running them.
 _UPDATE_RUN = sa.update(run).where(run.c.id == sa.bindparam("b_id"))
@@ -134,7 +134,7 @@ class StoreSink:
 
 def _finite(values: Mapping[str, np.ndarray], num_runs: int) -> np.ndarray:
     """Which runs `(R,)` have no recorded loss that is NaN or infinite."""
-    losses = [value for name, value in values.items() if name.rpartition("/")[2] == "loss"]
+    losses = [value for name, value in values.items() if MetricKey.parse(name).metric == "loss"]
     return np.asarray(np.isfinite(np.stack([np.zeros(num_runs), *losses])).all(axis=0))
 
 
@@ -157,6 +157,6 @@ def _recorded_before(store: Store, claimed: Claim) -> dict[str, np.ndarray]:
 def _unflattened(columns: Layout, table: np.ndarray) -> dict[str, np.ndarray]:
     places: dict[str, list[int]] = {}
     for place, (metric, split, _) in enumerate(columns.columns):
-        places.setdefault(f"{split}/{metric}" if split else metric, []).append(place)
-    layered = {f"{s}/{m}" if s else m for m, s, layer in columns.columns if layer}
+        places.setdefault(str(MetricKey(metric, split)), []).append(place)
+    layered = {str(MetricKey(metric, split)) for metric, split, layer in columns.columns if layer}
     return {name: table[:, where] if name in layered else table[:, where[0]] for name, where in places.items()}

@@ -4,6 +4,7 @@ Everything takes stacked runs `(R, ...)` and computes in float64, from rows that
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from werank_core.metrics.stationarity import certificate_of_sums
 from werank_core.training.collapse_trace import Summary, weights_of
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.stacked import StackedModel, State
+from werank_core.vocabulary import KMEANS, VARIATION_METRICS
 
 TRUNCATION_TOLERANCES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.3, 0.5)
 NUMERICAL_TOLERANCE = 1e-2
@@ -87,6 +89,13 @@ def representation_metrics(found: Summary, classifier_weight: Tensor) -> tuple[V
     return values, {("representation_spectrum", 0): spectrum}
 
 
+def named_by_clusters(values: Values, clusters: Literal["labels", "kmeans"]) -> Values:
+    """Cluster variation under the name of what its clusters are; NC1 to NC4 are always of the labels."""
+    if clusters == "labels":
+        return values
+    return {KMEANS + name if name in VARIATION_METRICS else name: value for name, value in values.items()}
+
+
 # -- compression ----------------------------------------------------------------------------------------------------
 
 
@@ -117,7 +126,8 @@ def truncations(model: StackedModel, state: State, test_accuracy: Callable[[Stat
         points.append(torch.stack([torch.full_like(kept, tolerance), kept, test_accuracy(state | cut)], -1))
     curve = torch.stack(points, 1)
     chosen = curve[:, TRUNCATION_TOLERANCES.index(NUMERICAL_TOLERANCE)]
-    return {"kept_parameters": chosen[:, 1], "truncated_accuracy": chosen[:, 2]}, {("truncation_curve", 0): curve}
+    values = {"kept_parameters": chosen[:, 1], "test/truncated_accuracy": chosen[:, 2]}
+    return values, {("truncation_curve", 0): curve}
 
 
 def _kept_share(ranks: Sequence[Tensor], shapes: Sequence[torch.Size]) -> Tensor:

@@ -27,7 +27,7 @@ from werank_core.training.graph_measures import (
 from werank_core.training.graph_network import GraphLoss, new_networks
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import Adam, cosine_factor
-from werank_core.training.recorder import Recorder, Workplace
+from werank_core.training.recorder import Recorder, Workplace, on_rows
 from werank_core.training.stacked import StackedModel, State
 
 Seeds = tuple[int, int]
@@ -143,7 +143,9 @@ class GraphSSL:
     @torch.no_grad()
     def measure(self, step: int) -> tuple[Values, Arrays]:
         """Loss on fixed views, ranks, collapse, response; the probe at the start and the end, a picture at the end."""
-        values = self._fixed_losses()
+        losses = self._fixed_losses()
+        values = on_rows("all", {name: losses[name] for name in ("loss", "objective")})
+        values["penalty"] = losses["penalty"]
         weights = self.model.weights("encoder.convolutions")
         spectra, ranks = ssl_measures.weight_measures(weights)
         values |= ranks | self._times(step)
@@ -191,7 +193,7 @@ class GraphSSL:
         if step == 0:
             self._untrained[seeds] = values, arrays
         elif seeds in self._untrained:
-            values["untrained_accuracy"] = self._untrained[seeds][0]["accuracy"]
+            values["test/untrained_accuracy"] = self._untrained[seeds][0]["test/accuracy"]
         return values, arrays
 
     def _times(self, step: int) -> Values:
@@ -231,7 +233,7 @@ class GraphSSL:
         for index, (seeds, generator) in enumerate(self._streams.items()):
             tensors[f"generator.{index}"] = loop.generator_state(generator)
             if seeds in self._untrained:
-                tensors[f"untrained.{index}"] = self._untrained[seeds][0]["accuracy"]
+                tensors[f"untrained.{index}"] = self._untrained[seeds][0]["test/accuracy"]
         return tensors
 
     @torch.no_grad()
@@ -246,7 +248,7 @@ class GraphSSL:
         for index, (seeds, generator) in enumerate(self._streams.items()):
             generator.set_state(state[f"generator.{index}"])
             if f"untrained.{index}" in state:
-                self._untrained[seeds] = {"accuracy": state[f"untrained.{index}"]}, {}
+                self._untrained[seeds] = {"test/accuracy": state[f"untrained.{index}"]}, {}
 
 
 def joined(parts: Sequence[Mapping[Any, Tensor]]) -> dict[Any, Tensor]:

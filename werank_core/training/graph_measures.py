@@ -12,6 +12,7 @@ from werank_core.metrics.rank import evaluation_rows
 from werank_core.training import ssl_measures
 from werank_core.training.graph_data import GraphData
 from werank_core.training.loop import Arrays, Values
+from werank_core.training.recorder import on_rows
 
 PICTURE_NODES = 3_000
 
@@ -28,7 +29,7 @@ class Outputs:
 
 
 def graph_measures(outputs: Outputs, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:
-    """Everything but the probe, each (R,), and the spectra (R, D) that the rank metrics come from."""
+    """Everything but the probe, of all nodes, each (R,), and the spectra (R, D) that the rank metrics come from."""
     z, rows = outputs.representations, evaluation_rows(data.num_nodes, seed=0, limit=config.evaluation_rows)
     labels = data.labels[rows].to(z.device)
     spectra, values = ssl_measures.representation_measures(z[:, rows], outputs.embeddings[:, rows])
@@ -37,15 +38,18 @@ def graph_measures(outputs: Outputs, data: GraphData, config: GraphConfig) -> tu
     change, size = z - outputs.with_fewer_edges, z.norm(dim=-1)
     values["edge_sensitivity"] = (change.norm(dim=-1) / size.clamp_min(1e-12)).mean(-1)
     response = (z - outputs.with_noisy_features).flatten(1).norm(dim=1)
-    values["response_sensitivity"] = response / outputs.noise_norm
-    return values, spectra
+    values["feature_sensitivity"] = response / outputs.noise_norm
+    return on_rows("all", values), spectra
 
 
 def probe_values(representations: Tensor, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:
     """Test accuracy and macro-F1 (R,), means over splits, and validation accuracy of every split and C (R, S, C)."""
     result = probe(representations, data.labels, data.splits, config.classifier)
     values = {"accuracy": result.accuracy.mean(-1), "macro_f1": result.macro_f1.mean(-1)}
-    return values, {("probe_curve", 0): result.validation_accuracy, ("probe_accuracy", 0): result.accuracy}
+    return on_rows("test", values), {
+        ("probe_curve", 0): result.validation_accuracy,
+        ("probe_accuracy", 0): result.accuracy,
+    }
 
 
 def picture(representations: Tensor, data: GraphData) -> Arrays:

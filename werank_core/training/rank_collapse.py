@@ -19,7 +19,7 @@ from werank_core.training.collapse_network import BatchOrder, evaluating, make_n
 from werank_core.training.collapse_trace import weights_of
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import StackedOptimizer, cosine_factor
-from werank_core.training.recorder import Recorder, Workplace
+from werank_core.training.recorder import Recorder, Workplace, on_rows
 from werank_core.training.stacked import Runs, StackedModel, State, leaves, map_runs, per_run, place_runs, run_gradients
 from werank_core.training.stacked_mlp import plain_mlp, stacked_mlp
 
@@ -180,14 +180,14 @@ class RankCollapse:
         state = self._state_of(runs)
         weights = [weight.flatten(2) for weight in weights_of(state).values()]
         spectra = measures.weight_spectra(weights)
-        values = self._losses(found.objective, state, runs)
-        values["train/accuracy"] = found.accuracy
-        values["accuracy"] = self._test_accuracy(state, runs)
-        values |= measures.spectrum_metrics(spectra, self.config.target_rank)
-        values |= measures.certificate_metrics(weights, spectra, found, self._decays[runs], coupled=self.config.coupled)
-        values |= measures.gradient_metrics(found.gradients)
+        penalty = self._penalty(state)
+        seen = self._losses(found.objective, penalty, state, runs) | {"accuracy": found.accuracy}
+        seen |= measures.certificate_metrics(weights, spectra, found, self._decays[runs], coupled=self.config.coupled)
+        seen |= measures.gradient_metrics(found.gradients)
         ranks, arrays = measures.representation_metrics(found, weights[-1])
-        values |= ranks
+        values = on_rows("train", measures.named_by_clusters(seen | ranks, self.config.clusters)) | {"penalty": penalty}
+        values |= on_rows("test", {"accuracy": self._test_accuracy(state, runs)})
+        values |= measures.spectrum_metrics(spectra, self.config.target_rank)
         arrays |= {("weight_spectrum", layer): s for layer, s in enumerate(spectra, start=1)}
         return values, arrays
 
@@ -204,13 +204,12 @@ class RankCollapse:
         """A detached copy of parameters and buffers."""
         return {name: t.detach()[runs] for name, t in (self.model.parameters | self.model.buffers).items()}
 
-    def _losses(self, objective: Tensor, state: State, runs: Tensor) -> Values:
-        penalty = self._penalty(state)
+    def _losses(self, objective: Tensor, penalty: Tensor, state: State, runs: Tensor) -> Values:
         loss = objective + self._alphas[runs] * penalty
         if self.config.coupled:
             norms = torch.stack([weight.square().flatten(1).sum(1) for weight in weights_of(state).values()]).sum(0)
             loss = loss + self._decays[runs] / 2 * norms
-        return {"loss": loss, "objective": objective, "penalty": penalty}
+        return {"loss": loss, "objective": objective}
 
     def _test_accuracy(self, state: State, runs: Tensor) -> Tensor:
         """`(R',)`, a block of the runs at a time and a few rows of them, which do not meet in eval mode."""
@@ -238,7 +237,9 @@ class RankCollapse:
             )
         if self.config.dataset == "mixture" and self.config.clusters == "labels" and not self.config.whitened:
             linear = self.config.activation == "linear" and not self.config.batch_norm
-            values["expected_layer_tcv"] = theory.expected_layer_tcv(self.data, weights, self._noise, linear=linear)
+            values["train/expected_layer_tcv"] = theory.expected_layer_tcv(
+                self.data, weights, self._noise, linear=linear
+            )
         if self.twin:
             values["centroid_distance"] = theory.centroid_distance(self.model.parameters, self.twin)
         return {name: value.to(self._stopped.device) for name, value in values.items()}
@@ -251,14 +252,14 @@ class RankCollapse:
         """
         if not self.config.stop_cosine:
             return
-        cosine = values.get("eigenvalue_cosine")
+        cosine = values.get("train/eigenvalue_cosine")
         if cosine is not None:
             weights = self.model.weights()
             empty = torch.stack([w.detach().flatten(1).norm(dim=1) < EMPTY_LAYER for w in weights], -1)
             stationary = ((cosine > self.config.stop_cosine) | empty).all(-1) & (self._decays > 0)
             self.stationary_at = torch.where(stationary & self.stationary_at.isnan(), step, self.stationary_at)
         values["stationary_at"] = self.stationary_at.clone()
-        self._freeze(~self.stationary_at.isnan() | ~values["loss"].isfinite())
+        self._freeze(~self.stationary_at.isnan() | ~values["train/loss"].isfinite())
         if self._stopped.all():
             self.num_steps = min(self.num_steps, step)
 

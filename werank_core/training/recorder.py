@@ -13,6 +13,11 @@ ArrayKey = tuple[str, int]
 """Name of a stored array and its layer, counted from 1; layer 0 where there is none."""
 
 
+def on_rows(split: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The values under keys that say which rows they were computed on: `train`, `test` or `all`."""
+    return {f"{split}/{name}": value for name, value in values.items()}
+
+
 class Sink(Protocol):
     """Where records end up; axis 0 of every array is the run axis of the batch."""
 

@@ -19,9 +19,10 @@ from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import SGD, Adam, StackedOptimizer
-from werank_core.training.recorder import Recorder, Workplace
+from werank_core.training.recorder import Recorder, Workplace, on_rows
 from werank_core.training.stacked import StackedModel, State, map_runs, per_run, run_gradients
 from werank_core.training.toy_data import SeedStream, make_split
+from werank_core.vocabulary import KMEANS
 
 
 def train(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
@@ -153,20 +154,21 @@ class ToySSL:
 
     @torch.no_grad()
     def measure(self, step: int) -> tuple[Values, Arrays]:
-        """Loss on held-out views, rank, collapse and response of every run; the probe at the start and the end."""
+        """Of held-out rows: loss on views of them, rank, collapse, response; the probe at the start and the end."""
         generator = _generator(0, stream=2)
         noise = torch.randn(2, *self._rows.shape[1:], generator=generator).to(self.device, self._dtype)
         views = noisy_views(self._rows, noise, self._noise, self._mask)
-        values: Values = self.losses(views[..., : self._batch_size, :])
+        losses = self.losses(views[..., : self._batch_size, :])
         outputs = map_runs(self.model.call, self.model.parameters, self._rows)
         representations, embeddings = (ssl_measures.exact(output) for output in outputs[:2])
         weights = [ssl_measures.exact(weight) for weight in self.model.weights("encoder")]
         spectra, ranks = ssl_measures.representation_measures(representations, embeddings)
         weight_spectra, weight_ranks = ssl_measures.weight_measures(weights)
-        values |= ranks | weight_ranks | ssl_measures.layer_alignments(weights)
-        values["response_sensitivity"] = self._sensitivity(noise[0])
-        values |= self._class_metrics(representations, with_probe=step in (0, self.num_steps))
-        return values, weight_spectra | spectra
+        held_out = ranks | {name: losses[name] for name in ("loss", "objective")}
+        held_out["response_sensitivity"] = self._sensitivity(noise[0])
+        held_out |= self._class_metrics(representations, with_probe=step in (0, self.num_steps))
+        values = on_rows("test", held_out) | {"penalty": losses["penalty"]}
+        return values | weight_ranks | ssl_measures.layer_alignments(weights), weight_spectra | spectra
 
     def _sensitivity(self, noise: Tensor) -> Tensor:
         def respond(rows: Tensor) -> Tensor:
@@ -177,10 +179,10 @@ class ToySSL:
         return response_sensitivity(respond, rows, 0.1 * noise.to(rows.device).expand_as(rows))
 
     def _class_metrics(self, representations: Tensor, *, with_probe: bool) -> Values:
-        """Collapse measures against the labels, or against k-means clusters where there are none (split "kmeans")."""
+        """Collapse measures against the labels, or against k-means clusters where there are none."""
         if self.config.dataset == "gaussian":
             values = ssl_measures.collapse_metrics(representations, self._clusters, self.config.num_classes)
-            return {f"kmeans/{name}": value for name, value in values.items()}
+            return {KMEANS + name: value for name, value in values.items()}
         labels = ssl_measures.exact(self._stacked("test_labels"))
         num_classes = max(split.num_classes for split in self.splits)
         values = ssl_measures.collapse_metrics(representations, labels, num_classes)

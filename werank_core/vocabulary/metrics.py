@@ -1,30 +1,14 @@
-"""The words of the product: run states, and what every recorded metric is called, measured in and defined by."""
+"""What every recorded metric is called, measured in and defined by."""
 
-from dataclasses import dataclass
-from enum import StrEnum
-
-
-class RunState(StrEnum):
-    """Where a run is; only `FINISHED` runs enter a mean without a remark."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    DIVERGED = "diverged"
-    CANCELLED = "cancelled"
-
-    @property
-    def active(self) -> bool:
-        """True while a worker holds the run or will."""
-        return self in (RunState.QUEUED, RunState.RUNNING)
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Metric:
     """One quantity as axes, tooltips and tables name it.
 
-    `span` is the closed range of possible values, None where a side is open.
+    `span` is the closed range of possible values, None where a side is open. `of_rows` says that the number is computed
+    on rows of the data, so that its key names a split; the others are of weights, of the clock or of the run.
     """
 
     name: str
@@ -35,6 +19,7 @@ class Metric:
     span: tuple[float | None, float | None] = (None, None)
     log: bool = False
     per_layer: bool = False
+    of_rows: bool = True
 
     @property
     def axis_title(self) -> str:
@@ -55,17 +40,16 @@ _SHARE = (0.0, 1.0)
 _SIZE = (0.0, None)
 
 
-def _size_of_layer(name: str, label: str, formula: str, source: str) -> Metric:
+def _size_of_layer(name: str, label: str, formula: str, source: str, *, of_rows: bool = True) -> Metric:
     """A length or a square of one, per layer."""
-    return Metric(name, label, formula, source, span=_SIZE, log=True, per_layer=True)
+    return Metric(name, label, formula, source, span=_SIZE, log=True, per_layer=True, of_rows=of_rows)
 
 
 _METRICS = (
     # what training minimises
-    Metric("loss", "training loss", "objective + Σ αₗ · penalty(Wₗ) + weight decay", OURS),
+    Metric("loss", "loss", "objective + Σ αₗ · penalty(Wₗ) + weight decay, as training minimises it", OURS),
     Metric("objective", "objective", "loss without penalties", OURS),
-    Metric("penalty", "penalty", "Σ wₗ · penalty(Wₗ), before the strength", OURS, span=_SIZE),
-    Metric("gradient_norm", "gradient norm", "‖∇L‖ over all weights", OURS, span=_SIZE, log=True),
+    Metric("penalty", "penalty", "Σ wₗ · penalty(Wₗ), before the strength", OURS, span=_SIZE, of_rows=False),
     # rank of the representations
     Metric("effective_rank", "effective rank", "exp(−Σ pᵢ log pᵢ), p = s/Σs, of the representations", ROY, span=_RANK),
     Metric("rankme", "RankMe", "exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs + 1e-7, uncentred", "Garrido et al. 2023", span=_RANK),
@@ -151,6 +135,7 @@ _METRICS = (
         ROY,
         span=_RANK,
         per_layer=True,
+        of_rows=False,
     ),
     Metric(
         "weight_stable_rank",
@@ -159,6 +144,7 @@ _METRICS = (
         "Rudelson & Vershynin 2007",
         span=_RANK,
         per_layer=True,
+        of_rows=False,
     ),
     Metric(
         "weight_numerical_rank",
@@ -167,6 +153,7 @@ _METRICS = (
         OURS + " (tolerance)",
         span=_SIZE,
         per_layer=True,
+        of_rows=False,
     ),
     Metric(
         "layer_alignment",
@@ -175,6 +162,7 @@ _METRICS = (
         "Jing et al. 2022; the mean is ours",
         span=_SHARE,
         per_layer=True,
+        of_rows=False,
     ),
     Metric(
         "product_of_spectral_norms",
@@ -183,8 +171,22 @@ _METRICS = (
         "Bartlett et al. 2017",
         span=_SIZE,
         log=True,
+        of_rows=False,
     ),
-    Metric("response_sensitivity", "response sensitivity", "mean ‖f(x+e) − f(x)‖/‖e‖", OURS, span=_SIZE),
+    Metric(
+        "response_sensitivity",
+        "response sensitivity",
+        "mean over rows of ‖f(x+e) − f(x)‖/‖e‖, e normal with standard deviation 0.1",
+        OURS,
+        span=_SIZE,
+    ),
+    Metric(
+        "feature_sensitivity",
+        "feature sensitivity",
+        "‖f(X+E, A) − f(X, A)‖_F/‖E‖_F, E normal, a tenth of the features' size",
+        OURS,
+        span=_SIZE,
+    ),
     Metric(
         "edge_sensitivity",
         "edge sensitivity",
@@ -201,9 +203,14 @@ _METRICS = (
         log=True,
     ),
     Metric(
-        "penalty_cost", "cost of the penalty", "step time with the penalty over step time without", OURS, span=_SIZE
+        "penalty_cost",
+        "cost of the penalty",
+        "step time with the penalty over step time without",
+        OURS,
+        span=_SIZE,
+        of_rows=False,
     ),
-    Metric("step_seconds", "time per step", "seconds per run and step", OURS, unit="s", span=_SIZE),
+    Metric("step_seconds", "time per step", "seconds per run and step", OURS, unit="s", span=_SIZE, of_rows=False),
     # neural rank collapse
     Metric(
         "layer_tcv",
@@ -216,7 +223,7 @@ _METRICS = (
     _size_of_layer(
         "layer_absolute_tcv", "TCV of the layer's input", "(1/N) Σ ‖zᵢ − m‖² within classes", "Zangrando et al. 2024"
     ),
-    _size_of_layer("distance_to_rank", "distance to rank K", "√(Σ_{j>K} σⱼ²)", "Eckart & Young 1936"),
+    _size_of_layer("distance_to_rank", "distance to rank K", "√(Σ_{j>K} σⱼ²)", "Eckart & Young 1936", of_rows=False),
     _size_of_layer(
         "certificate_bound", "certificate", "(‖gₗ‖_F + ‖rₗ‖_F)/λ", "Zangrando et al. 2024, made exact: ours"
     ),
@@ -260,15 +267,33 @@ _METRICS = (
         OURS,
         span=_SHARE,
     ),
-    Metric("kept_parameters", "kept parameters", "Σ min(r(d_out+d_in), d_out·d_in) / Σ d_out·d_in", OURS, span=_SHARE),
+    Metric(
+        "kept_parameters",
+        "kept parameters",
+        "Σ min(r(d_out+d_in), d_out·d_in) / Σ d_out·d_in",
+        OURS,
+        span=_SHARE,
+        of_rows=False,
+    ),
     Metric(
         "centroid_distance",
         "distance to the centroid minimiser",
         "‖W − W_c‖_F/‖W_c‖_F over all layers",
         OURS,
         span=_SIZE,
+        of_rows=False,
     ),
-    Metric("product_singular_value", "singular value of the product", "σⱼ of W_L ··· W₁", OURS, span=_SIZE),
+    Metric(
+        "product_rank",
+        "rank of the product",
+        "#{σⱼ(W_L···W₁) > 0.01 · σ₁(Y)}, Y the target",
+        OURS + " (tolerance)",
+        span=_SIZE,
+        of_rows=False,
+    ),
+    Metric(
+        "product_singular_value", "singular value of the product", "σⱼ of W_L ··· W₁", OURS, span=_SIZE, of_rows=False
+    ),
     Metric(
         "closed_form_error",
         "distance to the closed form",
@@ -276,6 +301,7 @@ _METRICS = (
         "deep linear networks on white inputs; ours",
         span=_SIZE,
         log=True,
+        of_rows=False,
     ),
     _size_of_layer(
         "expected_layer_tcv",
@@ -290,10 +316,26 @@ _METRICS = (
         OURS,
         unit="steps",
         span=_SIZE,
+        of_rows=False,
     ),
 )
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}
+KMEANS = "kmeans_"
+"""Before the name of a cluster metric: its clusters are those of k-means on the inputs, not the labels."""
+
+VARIATION_METRICS = ("total_cluster_variation", "relative_tcv", "layer_tcv", "layer_absolute_tcv")
+CLUSTER_METRICS = (*VARIATION_METRICS, "nc1", "nc1_quotient", "cdnv", "nc2_equinorm", "nc2_equiangular")
+"""What can be measured against clusters that are no labels."""
+PROBE_METRICS = ("accuracy", "macro_f1")
+
+
+def _of_kmeans(known: Metric) -> Metric:
+    formula = f"{known.formula}; classes: k-means clusters of the inputs"
+    return replace(known, name=KMEANS + known.name, label=f"{known.label}, k-means clusters", formula=formula)
+
+
+METRICS: dict[str, Metric] = {known.name: known for known in _METRICS}
+METRICS |= {KMEANS + name: _of_kmeans(METRICS[name]) for name in CLUSTER_METRICS}
 
 
 def metric(name: str) -> Metric:
