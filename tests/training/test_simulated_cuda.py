@@ -1,0 +1,103 @@
+"""Every trainer on a simulated CUDA device: devices never mix, runs resume, and a step waits rarely for the device."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import werank_core.regularizers
+from tests.simulated_cuda import CudaError, simulated
+from werank_core.config import ExperimentConfig, RankCollapseConfig, ToySSLConfig
+from werank_core.config.graph import GraphConfig
+from werank_core.jobs.worker import trainer
+from werank_core.sweeps import Run, RunBatch
+from werank_core.training.graph import GraphSSL
+from werank_core.training.rank_collapse import RankCollapse
+from werank_core.training.recorder import MemorySink, Recorder, Workplace
+from werank_core.training.toy_ssl import ToySSL
+
+TOY = ToySSLConfig(
+    dataset="mixture", num_samples=120, dimension=8, signal_dimension=4, num_classes=3, depth=2, width=8,
+    batch_size=16, steps=2, records=1,
+)  # fmt: skip
+GRAPH = GraphConfig(
+    num_nodes=60, num_classes=3, feature_dimension=12, hidden_width=10, output_width=6, head_width=8, epochs=2,
+    warmup_epochs=0, records=1, num_splits=1,
+)  # fmt: skip
+CLASSIFIER = RankCollapseConfig(num_samples=30, dimension=8, num_classes=3, depth=3, width=8, steps=2, records=1)
+IMAGES = CLASSIFIER.replaced(
+    dataset="digits", image_samples=100, model="resnet", depth=4, width=4, batch_norm=True, batch_size=32
+)
+CASES: list[tuple[str, ExperimentConfig]] = [
+    *(("toy_ssl", TOY.replaced(objective=name)) for name in ("infonce", "byol", "vicreg", "barlow_twins")),
+    ("toy_ssl", TOY.replaced(penalty="srip")),
+    ("toy_ssl", TOY.replaced(dataset="gaussian")),
+    *(("graph", GRAPH.replaced(objective=name)) for name in ("bgrl", "grace", "vicreg", "barlow_twins")),
+    ("graph", GRAPH.replaced(bfloat16=True)),
+    ("rank_collapse", CLASSIFIER),
+    ("rank_collapse", CLASSIFIER.replaced(centroid_loss=True, optimizer="adamw", werank_strength=0.1)),
+    ("rank_collapse", CLASSIFIER.replaced(clusters="kmeans", num_clusters=2, stop_cosine=0.9)),
+    ("rank_collapse", IMAGES),
+    ("rank_collapse", IMAGES.replaced(model="cnn")),
+]
+
+
+def batch_of(name: str, config: ExperimentConfig) -> RunBatch:
+    return RunBatch(name, tuple(Run(name, config.replaced(strength=strength)) for strength in (0.001, 0.1)))
+
+
+@pytest.mark.parametrize(("name", "config"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
+def test_a_run_trains_and_resumes_on_the_device_with_the_numbers_of_the_cpu(
+    name: str, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    batch, there, here = batch_of(name, config), MemorySink(), MemorySink()
+    place = Workplace("cuda:0", tmp_path, tmp_path / "checkpoint.safetensors", 0.0)
+    with simulated():
+        assert not trainer(name)(batch, Recorder(MemorySink(stop_at=1)), place)
+        assert trainer(name)(batch, Recorder(there), place)
+    assert trainer(name)(batch, Recorder(here), Workplace("cpu", tmp_path))
+    clock = {"step_seconds", "penalty_cost"}
+    for key in set(here.values[-1]) - clock:
+        assert there.values[-1][key] == pytest.approx(here.values[-1][key], rel=1e-3, abs=1e-5, nan_ok=True), key
+
+
+TASKS: dict[str, Any] = {
+    "toy_ssl": lambda: ToySSL(batch_of("toy_ssl", TOY), "cuda:0"),
+    "graph": lambda: GraphSSL(batch_of("graph", GRAPH), Path(), "cuda:0"),
+    "rank_collapse": lambda: RankCollapse(batch_of("rank_collapse", CLASSIFIER), "cuda:0"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "waits", "kernels"), [("toy_ssl", 3, 160), ("graph", 4, 560), ("rank_collapse", 5, 120)]
+)
+def test_a_step_waits_rarely_and_launches_few_kernels(name: str, waits: int, kernels: int) -> None:
+    with simulated() as log:
+        task = TASKS[name]()
+        task.advance(0)
+        log.clear()
+        task.advance(1)
+    assert log.num_waits <= waits, log.waits
+    assert log.num_kernels <= kernels, log.kernels.most_common(20)
+
+
+def test_the_simulation_catches_a_tensor_on_the_wrong_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = lambda weight: weight @ weight.mT - torch.eye(weight.shape[-2])  # noqa: E731
+    monkeypatch.setattr(werank_core.regularizers, "gram_residual", wrong)
+    with simulated(), pytest.raises(CudaError, match="same device"):
+        TASKS["toy_ssl"]().advance(0)
+
+
+def test_the_simulation_refuses_what_cuda_refuses() -> None:
+    with simulated() as log:
+        there = torch.ones(3, device="cuda")
+        with pytest.raises(TypeError, match="numpy"):
+            there.numpy()
+        with pytest.raises(CudaError, match="generator"):
+            torch.rand(3, device="cuda", generator=torch.Generator())
+        with pytest.raises(CudaError, match="same device"):
+            there + torch.ones(3)
+        assert (there + torch.tensor(1.0)).cpu().tolist() == [2.0, 2.0, 2.0]
+        assert float(there.sum()) == 3
+    assert [why for why, _ in log.waits] == ["copy to the host", "_local_scalar_dense"]
