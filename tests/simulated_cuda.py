@@ -6,10 +6,10 @@
         task.advance(0)
     assert log.num_waits <= 3
 
-A tensor made on the device is a wrapper: PyTorch's C++ side sees the `meta` device, so that autograd and vmap run without
-a CUDA build, and Python sees cuda:0. Every ATen call reaches `_Simulation`, which refuses mixed devices and CPU
-generators as CUDA does, computes on the CPU tensor inside, and counts kernels, copies, and the places where the host
-waits for the device, by line of this project.
+A tensor made on the device is a wrapper: PyTorch's C++ side sees the `meta` device, so that autograd and vmap run
+without a CUDA build, and Python sees cuda:0. Every ATen call reaches `_Simulation`, which refuses mixed devices and CPU
+generators as CUDA does, computes on the CPU tensor inside, and counts kernels, copied bytes, and the places where the
+host waits for the device, by line of this project.
 """
 
 import sys
