@@ -41,7 +41,7 @@ def test_training_spectra_maps_and_scatter_in_words() -> None:
     assert "Layer 2: effective rank" in spectra_alt_text(summarize_spectra(array_frame()))
     grid = summarize_grid(tidy_frame(["accuracy"], seconds=(1.0, 2.0), value=rising), "accuracy")
     assert "over 8 cells: highest 33.0" in map_alt_text(grid, "accuracy")
-    assert "n = 20 runs" in rank_accuracy_alt_text(
+    assert "n = 5 seeds (20 runs)" in rank_accuracy_alt_text(
         tidy_frame(), rank_metric="effective_rank", accuracy_metric="accuracy"
     )
 

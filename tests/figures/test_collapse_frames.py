@@ -81,7 +81,7 @@ def test_violations_are_counted_where_the_bound_is_defined() -> None:
 
 def test_compression_averages_runs_and_is_total() -> None:
     curves = [np.array([[0.01, 0.5, 0.9], [0.1, 0.2, 0.5]]), np.array([[0.01, 0.7, 1.0], [0.1, 0.4, 0.7]])]
-    frame = pd.DataFrame({"strength": [0.1, 0.1], "values": curves})
+    frame = pd.DataFrame({"strength": [0.1, 0.1], "seed": [0, 1], "values": curves})
     summary = summarize_compression(frame)
     assert list(summary["kept_parameters"]) == pytest.approx([0.6, 0.3])
     assert list(summary["truncated_accuracy"]) == pytest.approx([0.95, 0.6])

@@ -1,9 +1,10 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -12,7 +13,7 @@ from werank_core.figures.comparisons import (
     compare_by_seed,
     holm,
     paired_difference,
-    spearman_with_interval,
+    spearman_by_seed,
     strength_differences,
     values_by_seed,
     welch_difference,
@@ -110,36 +111,40 @@ def test_strength_differences_without_a_baseline_or_without_rows() -> None:
     assert table["difference"].isna().all()
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=5, max_size=30))
-@settings(max_examples=40, deadline=None)
-def test_spearman_against_scipy(pairs: list[tuple[int, int]]) -> None:
-    x, y = zip(*pairs, strict=True)
-    found = spearman_with_interval(x, y)
-    if len(set(x)) == 1 or len(set(y)) == 1:
-        assert math.isnan(found.rho)
-        return
-    expected = stats.spearmanr(x, y)
-    assert found.rho == pytest.approx(expected.statistic, abs=1e-12)
-    if abs(found.rho) < 0.999:
-        assert found.p_value == pytest.approx(expected.pvalue, abs=1e-9)
-        assert -1 <= found.low <= found.rho <= found.high <= 1
+def related(rho_of_seed: Callable[[int], float], seeds: int = 5, runs: int = 40) -> pd.DataFrame:
+    """Pairs with a given correlation inside each seed and a different level of both numbers between seeds."""
+    parts = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        x, noise, rho = rng.normal(size=runs), rng.normal(size=runs), rho_of_seed(seed)
+        y = rho * x + math.sqrt(1 - rho**2) * noise
+        parts.append(pd.DataFrame({"seed": seed, "second_value": np.nan, "x": x + 10 * seed, "y": y - 10 * seed}))
+    return pd.concat(parts, ignore_index=True)
 
 
-def test_spearman_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    truth = 6 / math.pi * math.asin(0.6 / 2)  # Spearman's rho of a normal pair with correlation 0.6
-    hits = 0
-    for _ in range(300):
-        x = rng.normal(size=40)
-        y = 0.6 * x + 0.8 * rng.normal(size=40)
-        found = spearman_with_interval(x, y)
-        hits += found.low <= truth <= found.high
-    assert 0.91 <= hits / 300 <= 0.985
+def test_rank_correlation_is_taken_inside_each_seed_and_averaged() -> None:
+    frame = related(lambda seed: 0.9)
+    found = spearman_by_seed(frame, "x", "y")
+    each = [stats.spearmanr(rows["x"], rows["y"]).statistic for _, rows in frame.groupby("seed")]
+    interval = stats.t.interval(0.95, 4, np.mean(each), stats.sem(each))
+    assert (found.rho, found.low, found.high) == pytest.approx((np.mean(each), *interval))
+    assert (found.n, found.num_runs) == (5, 200)
+    assert stats.spearmanr(frame["x"], frame["y"]).statistic < -0.8, "all runs together would say the opposite"
 
 
-def test_spearman_without_an_interval() -> None:
-    assert math.isnan(spearman_with_interval([1, 2, 3], [1, 3, 2]).low)
-    perfect = spearman_with_interval(range(9), range(9))
-    assert perfect.rho == pytest.approx(1)
-    assert math.isnan(perfect.low)
-    assert spearman_with_interval([1, 2, math.nan, 4], [1, 2, 3, math.inf]).n == 2
+def test_two_second_values_of_a_seed_are_no_two_seeds() -> None:
+    frame = related(lambda seed: 0.5)
+    both = pd.concat([frame.assign(second_value=value) for value in (0.25, 1.0)], ignore_index=True)
+    assert spearman_by_seed(both, "x", "y").n == 5
+    assert spearman_by_seed(both, "x", "y").low == pytest.approx(spearman_by_seed(frame, "x", "y").low)
+
+
+def test_a_rank_correlation_that_cannot_be_had_is_nan() -> None:
+    frame = related(lambda seed: 0.5, seeds=2)
+    assert math.isnan(spearman_by_seed(frame.assign(y=1.0), "x", "y").rho)
+    assert math.isnan(spearman_by_seed(frame.groupby("seed").head(2), "x", "y").rho)
+    one = spearman_by_seed(frame[frame["seed"] == 0], "x", "y")
+    assert one.rho > 0
+    assert math.isnan(one.low)
+    perfect = spearman_by_seed(frame.assign(y=frame["x"]), "x", "y")
+    assert (perfect.rho, perfect.high) == pytest.approx((1, 1))

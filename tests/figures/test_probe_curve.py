@@ -30,3 +30,10 @@ def test_figure_has_a_line_a_strength_and_is_total() -> None:
     ]
     empty = summarize_probe_curve(arrays().head(0))
     assert len(plot_probe_curve(empty).data) == 0
+
+
+def test_two_runs_of_a_seed_are_one_observation() -> None:
+    frame = arrays()
+    twice = summarize_probe_curve(pd.concat([frame, frame], ignore_index=True))
+    assert (twice["n"] == 3).all()
+    pd.testing.assert_frame_equal(twice, summarize_probe_curve(frame))

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
@@ -24,10 +25,10 @@ def test_one_dot_per_finished_run() -> None:
 
 def test_title_gives_scipys_rho_and_the_caption_the_warning() -> None:
     runs = rank_and_accuracy(tidy_frame(), **KEYS)
-    rho = stats.spearmanr(runs["rank"], runs["accuracy"]).statistic
+    rho = np.mean([stats.spearmanr(rows["rank"], rows["accuracy"]).statistic for _, rows in runs.groupby("seed")])
     figure = plot_rank_accuracy(tidy_frame(), **KEYS)
-    assert figure.layout.title.text.startswith(f"Spearman's ρ = {rho:.2f} [")
-    assert "n = 20 runs" in figure.layout.title.text
+    assert figure.layout.title.text.startswith(f"Spearman's ρ over strengths = {rho:.2f} [")
+    assert "n = 5 seeds (20 runs)" in figure.layout.title.text
     assert "Rank is not accuracy" in figure.layout.title.subtitle.text
 
 
@@ -56,13 +57,12 @@ def test_without_both_numbers_it_says_what_to_do(frame: pd.DataFrame) -> None:
 
 
 def test_association_in_words() -> None:
-    assert association_text(Association(-0.5, -0.8, 0.02, 12, 0.1)) == "Spearman's ρ = −0.50 [−0.80, 0.02], n = 12 runs"
-    assert (
-        association_text(Association(1.0, math.nan, math.nan, 3, 0.0)) == "Spearman's ρ = 1.00 no interval, n = 3 runs"
-    )
-    assert association_text(Association(math.nan, math.nan, math.nan, 1, math.nan)).startswith(
-        "No correlation from 1 run:"
-    )
+    several = association_text(Association(-0.5, -0.8, 0.02, 3, 12))
+    assert several == "Spearman's ρ over strengths = −0.50 [−0.80, 0.02], n = 3 seeds (12 runs)"
+    alone = association_text(Association(1.0, math.nan, math.nan, 1, 3))
+    assert alone == "Spearman's ρ over strengths = 1.00 no interval, n = 1 seed (3 runs)"
+    none = association_text(Association(math.nan, math.nan, math.nan, 0, 1))
+    assert none.startswith("No correlation from 1 run:")
 
 
 def test_a_single_run_is_drawn() -> None:

@@ -177,3 +177,26 @@ def test_sparkline_shows_means_in_order() -> None:
     figure = plot_sparkline(summary, "accuracy")
     np.testing.assert_allclose(figure.data[-1].y, summary[summary["metric"] == "accuracy"]["mean"])
     assert figure.data[-1].text[0].startswith("0: ")
+
+
+def test_axes_keep_to_the_range_of_their_metric() -> None:
+    figure = strength_figure(tidy_frame(METRICS, value=lambda *_: 1.0))
+    rank, accuracy = figure.layout.yaxis.autorangeoptions, figure.layout.yaxis2.autorangeoptions
+    assert (rank.clipmin, rank.clipmax) == (1, None)
+    assert (accuracy.clipmin, accuracy.clipmax) == (0, 1)
+
+
+def test_a_constant_is_said_in_words() -> None:
+    frame = tidy_frame(METRICS, value=lambda metric, strength, *_: 1.0 if metric == "accuracy" else 3 + strength)
+    titles = [note.text for note in strength_figure(frame).layout.annotations]
+    assert titles == ["<b>effective rank</b>", "<b>accuracy</b>, 1.00 everywhere"]
+
+
+def test_a_row_that_is_undefined_at_strength_0_keeps_its_numbers() -> None:
+    """The y numbers stand on the strip's axis, which Plotly leaves out where nothing is drawn on it."""
+    frame = tidy_frame()
+    undefined = (frame["strength"] == 0) & (frame["metric"] == "accuracy")
+    figure = strength_figure(frame.assign(value=frame["value"].mask(undefined)))
+    for strip in ("y3", "y4"):
+        drawn = [y for t in figure.data if t.yaxis == strip for y in t.y if y is not None and y == y]
+        assert drawn, strip

@@ -99,7 +99,7 @@ def test_all_diverged_keeps_its_rows_with_counts() -> None:
 
 
 def test_two_runs_of_one_seed_are_one_observation() -> None:
-    frame = tidy_frame(["accuracy"])
+    frame = tidy_frame(["loss"])
     again = frame.assign(run_id=frame["run_id"] + "-again", value=frame["value"] + 2)
     summary, plain = summarize_strength(pd.concat([frame, again])), summarize_strength(frame)
     np.testing.assert_allclose(summary["mean"], plain["mean"] + 1)
@@ -145,7 +145,8 @@ def test_grid_cells() -> None:
     frame = tidy_frame(["accuracy"], seconds=(0.5, 1.0))
     grid = summarize_grid(frame, "accuracy")
     assert len(grid) == 8
-    np.testing.assert_allclose(grid["high"] - grid["mean"], grid["half_width"])
+    plain = summarize_strength(frame, ["accuracy"])
+    np.testing.assert_allclose(grid["high"] - grid["mean"], plain["high"] - plain["mean"])
 
 
 def test_spectra_are_means_over_seeds_with_the_rank_of_the_mean() -> None:
@@ -185,3 +186,14 @@ def test_effective_rank_against_scipy(values: list[float]) -> None:
 
 def test_effective_rank_of_known_spectra() -> None:
     np.testing.assert_allclose(effective_rank([[1.0, 1, 1, 1], [5, 0, 0, 0]]), [4, 1])
+
+
+def test_intervals_end_where_their_metric_does() -> None:
+    frame = tidy_frame(
+        ["accuracy", "effective_rank"], strengths=(0.0,), seeds=3, value=lambda m, a, seed, t: 1 - 0.1 * (seed == 0)
+    )
+    summary = summarize_strength(frame, ["accuracy", "effective_rank"]).set_index("metric")
+    assert summary.loc["accuracy", "high"] == 1, "no accuracy above 1"
+    assert summary.loc["accuracy", "low"] < 0.9
+    assert summary.loc["effective_rank", "low"] == 1, "no rank below 1"
+    assert summary.loc["effective_rank", "high"] > 1

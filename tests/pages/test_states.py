@@ -163,7 +163,7 @@ def test_every_panel_draws_what_it_says(open_page: OpenPage, store: Store, panel
         assert len(bold) == 4 * 3  # loss and three metrics, three strengths
     if panel == "Rank against accuracy":
         assert sum(len(trace["x"]) for trace in figures[1]["data"]) == 7
-        assert "n = 7 runs" in figures[1]["layout"]["title"]["text"]
+        assert "(7 runs)" in figures[1]["layout"]["title"]["text"]
     if panel == "Runs":
         assert len(at.dataframe[0].value) == 9
     if panel == "Settings":

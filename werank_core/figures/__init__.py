@@ -10,7 +10,7 @@ from werank_core.figures.comparisons import Difference as Difference
 from werank_core.figures.comparisons import compare_by_seed as compare_by_seed
 from werank_core.figures.comparisons import holm as holm
 from werank_core.figures.comparisons import paired_difference as paired_difference
-from werank_core.figures.comparisons import spearman_with_interval as spearman_with_interval
+from werank_core.figures.comparisons import spearman_by_seed as spearman_by_seed
 from werank_core.figures.comparisons import strength_differences as strength_differences
 from werank_core.figures.comparisons import values_by_seed as values_by_seed
 from werank_core.figures.curves import plot_training as plot_training

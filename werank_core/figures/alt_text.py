@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from werank_core.figures.comparisons import spearman_with_interval
+from werank_core.figures.comparisons import spearman_by_seed
 from werank_core.figures.formats import format_interval, format_strength, format_value
 from werank_core.figures.rank_accuracy import NOT_ACCURACY, association_text, rank_and_accuracy
 from werank_core.figures.strength import left_out_sentences
@@ -76,7 +76,7 @@ def rank_accuracy_alt_text(frame: pd.DataFrame, *, rank_metric: str, accuracy_me
     runs = rank_and_accuracy(frame, rank_metric=rank_metric, accuracy_metric=accuracy_metric)
     if runs.empty:
         return NO_DATA
-    found = association_text(spearman_with_interval(runs["rank"], runs["accuracy"]))
+    found = association_text(spearman_by_seed(runs, "rank", "accuracy"))
     ranges = (_range(key, runs[column]) for key, column in ((rank_metric, "rank"), (accuracy_metric, "accuracy")))
     return f"Scatter plot, one dot per run: {', '.join(ranges)}. {found}. {NOT_ACCURACY}"
 

@@ -43,13 +43,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Association:
-    """Spearman's rank correlation with its interval; `n` pairs."""
+    """Spearman's rank correlation with its interval over `n` seeds; NaN where there is none."""
 
     rho: float
     low: float
     high: float
     n: int
-    p_value: float
+    num_runs: int
 
 
 def paired_difference(
@@ -203,26 +203,27 @@ def _against_baseline(group: pd.DataFrame, baseline: float) -> list[dict[str, fl
     ]
 
 
-def spearman_with_interval(x: ArrayLike, y: ArrayLike, *, confidence: float = CONFIDENCE) -> Association:
-    """Spearman's ρ with the Fisher-z interval tanh(atanh ρ ± z · √((1 + ρ²/2)/(n − 3))).
+def spearman_by_seed(
+    frame: pd.DataFrame, x: str, y: str, *, within: str = "second_value", confidence: float = CONFIDENCE
+) -> Association:
+    """Mean over seeds of Spearman's ρ between two columns, with a Student-t interval over seeds, cut at ±1.
 
-    Pairs with a non-finite member are dropped. NaN for a constant side; no interval for n < 4 or |ρ| = 1. It
-    treats the pairs as independent: runs that share a seed are not quite, so read the interval as a guide.
+    The runs of one seed share data and initialisation, so the seed is the unit: ρ is taken inside each seed, at each
+    value of `within` by itself, then averaged. A seed with fewer than three pairs, or with a constant side, has none.
 
-    Source: Bonett & Wright 2000 (variance).
+    Args:
+        frame: one row a run, with the columns `seed`, `within`, and the two to relate.
     """
-    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b, n = a[both], b[both], int(both.sum())
-    if n < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return Association(math.nan, math.nan, math.nan, n, math.nan)
-    rho = float(np.clip(np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1], -1, 1))
-    low, high = _fisher_interval(rho, n, confidence)
-    return Association(rho, low, high, n, _two_sided_p(_ratio(rho, math.sqrt((1 - rho**2) / max(n - 2, 1))), n - 2))
-
-
-def _fisher_interval(rho: float, n: int, confidence: float) -> tuple[float, float]:
-    if n < 4 or abs(rho) >= 1 - 1e-12:
-        return math.nan, math.nan
-    half = float(special.ndtri((1 + confidence) / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
+    pairs = frame[np.isfinite(frame[x].astype(float)) & np.isfinite(frame[y].astype(float))]
+    each = [
+        (seed, float(rows[x].corr(rows[y], method="spearman")))
+        for (seed, _), rows in pairs.groupby(["seed", within], dropna=False)
+        if len(rows) > 2 and rows[x].nunique() > 1 and rows[y].nunique() > 1
+    ]
+    found = pd.DataFrame(each, columns=["seed", "rho"]).groupby("seed")["rho"].mean()
+    if found.empty:
+        return Association(math.nan, math.nan, math.nan, 0, len(pairs))
+    rho = float(found.mean())
+    half = float(t_half_width(found.std(ddof=1), len(found), confidence))
+    low, high = np.clip([rho - half, rho + half], -1, 1)
+    return Association(rho, float(low), float(high), len(found), len(pairs))

@@ -13,19 +13,27 @@ COLUMNS = ["strength", "tolerance", "kept_parameters", "truncated_accuracy", "n"
 
 
 def summarize_compression(arrays: pd.DataFrame) -> pd.DataFrame:
-    """Mean over runs of kept share and accuracy, per strength and tolerance.
+    """Mean over seeds of kept share and accuracy, per strength and tolerance.
 
     Args:
-        arrays: one row a run whose `values` are `(T, 3)`: tolerance, kept share, accuracy.
+        arrays: one row a run, of one second value, whose `values` are `(T, 3)`: tolerance, kept share, accuracy.
     """
     rows = [
-        {"strength": row.strength, "tolerance": float(t), "kept_parameters": float(k), "truncated_accuracy": float(a)}
+        {
+            "strength": row.strength,
+            "seed": row.seed,
+            "tolerance": float(t),
+            "kept_parameters": float(k),
+            "truncated_accuracy": float(a),
+        }
         for row in arrays.itertuples(index=False)
         for t, k, a in np.asarray(row.values, dtype=float)
     ]
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
-    groups = pd.DataFrame(rows).dropna().groupby(["strength", "tolerance"])
+    table = pd.DataFrame(rows, columns=["strength", "seed", *COLUMNS[1:-1]]).dropna()
+    seeds = table.groupby(["strength", "tolerance", "seed"]).mean()
+    groups = seeds.groupby(["strength", "tolerance"])
     return groups.mean().join(groups.size().rename("n")).reset_index()[COLUMNS]
 
 

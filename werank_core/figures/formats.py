@@ -13,7 +13,7 @@ def format_value(value: float, half_width: float | None = None) -> str:
     """`value` with 3 significant digits, as "25.3", or with its interval as "25.3 ± 1.2".
 
     Value and half width share their decimals: those that give the larger of the two 3 significant digits, and
-    more where the half width would otherwise be written as 0. Outside [0.001, 100 000) both share a power of
+    more where the half width would otherwise be written as 0. Outside [0.0001, 100 000) both share a power of
     ten. NaN is a dash.
     """
     if not math.isfinite(value):
@@ -62,7 +62,7 @@ def _rounded(values: tuple[float, ...], half_width: float | None) -> tuple[str, 
     """The numbers with shared decimals, and a shared power of ten where they are very large or small."""
     largest = max(map(abs, values))
     exponent = _exponent(largest) if largest else 0
-    scale = exponent if largest and not -3 <= exponent < 5 else 0
+    scale = exponent if largest and not -4 <= exponent < 5 else 0
     decimals = _SIGNIFICANT - 1 - (exponent - scale)
     if half_width:
         decimals = max(decimals, -(_exponent(half_width) - scale))

@@ -83,8 +83,7 @@ def summarize_grid_difference(frame: pd.DataFrame, metric_key: str, *, baseline:
     """
     table = strength_differences(frame, [metric_key], baseline=baseline)
     cells = table.drop_duplicates(["second_value", "strength"])
-    low, high = cells["low"].astype(float), cells["high"].astype(float)
-    named = cells.assign(mean=cells["difference"], half_width=(high - low) / 2, n_expected=cells["n_a"])
+    named = cells.assign(mean=cells["difference"], n_expected=cells["n_a"])
     return named.reindex(columns=GRID_COLUMNS, fill_value=0).reset_index(drop=True)
 
 

@@ -17,14 +17,18 @@ def summarize_probe_curve(arrays: pd.DataFrame) -> pd.DataFrame:
     """Mean validation accuracy per strength and C, splits averaged first, with a 95% t-interval over seeds.
 
     Args:
-        arrays: one row a run whose `values` are `(S, C)`, C = 2^-10 .. 2^10.
+        arrays: one row a run, of one second value, whose `values` are `(S, C)`, C = 2^-10 .. 2^10.
 
     Returns:
         `COLUMNS`, one row for every strength and C.
     """
     rows = []
     for strength, group in arrays.groupby("strength"):
-        curves = np.stack([np.asarray(values, dtype=float).mean(0) for values in group["values"]])
+        by_seed = [
+            np.stack([np.asarray(v, float).mean(0) for v in runs]).mean(0)
+            for _, runs in group.groupby("seed")["values"]
+        ]
+        curves = np.stack(by_seed)
         deviation = curves.std(0, ddof=1) if len(curves) > 1 else np.full(curves.shape[1], np.nan)
         half = t_half_width(deviation, len(curves))
         mean = curves.mean(0)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from werank_core.figures.comparisons import Association, spearman_with_interval
+from werank_core.figures.comparisons import Association, spearman_by_seed
 from werank_core.figures.formats import format_strength, format_value
 from werank_core.figures.style import (
     MARGIN,
@@ -51,13 +51,13 @@ def plot_rank_accuracy(
 ) -> go.Figure:
     """One dot per finished run, coloured by strength, `customdata` [run_id, strength, second_value].
 
-    The title gives Spearman's ρ with its 95% interval and the number of runs; the caption, that rank is not accuracy.
+    The title gives Spearman's ρ with its 95% interval over seeds; the caption, that rank is not accuracy.
     """
     runs = rank_and_accuracy(frame, rank_metric=rank_metric, accuracy_metric=accuracy_metric)
     names = [MetricKey.parse(key).label for key in (rank_metric, accuracy_metric)]
     if runs.empty:
         return empty_figure(title or f"{names[0]} against {names[1]}", NO_RUNS, theme, HEIGHT)
-    found = spearman_with_interval(runs["rank"], runs["accuracy"])
+    found = spearman_by_seed(runs, "rank", "accuracy")
     heading = f"{title}: {association_text(found)}" if title else association_text(found)
     layout = {
         "template": template(theme), "title": title_layout(heading, NOT_ACCURACY), "height": HEIGHT,
@@ -69,11 +69,13 @@ def plot_rank_accuracy(
 
 
 def association_text(found: Association) -> str:
-    """Text such as "Spearman's ρ = 0.62 [0.31, 0.81], n = 40 runs", or why there is none."""
+    """Text such as "Spearman's ρ over strengths = 0.62 [0.31, 0.81], n = 5 seeds (40 runs)", or why there is none."""
+    runs = f"{found.num_runs} run{'s' * (found.num_runs != 1)}"
     if math.isnan(found.rho):
-        return f"No correlation from {found.n} run{'s' * (found.n != 1)}: both numbers must vary"
+        return f"No correlation from {runs}: a seed needs three strengths at which both numbers vary"
     interval = "no interval" if math.isnan(found.low) else f"[{_two(found.low)}, {_two(found.high)}]"
-    return f"Spearman's ρ = {_two(found.rho)} {interval}, n = {found.n} runs"
+    seeds = f"n = {found.n} seed{'s' * (found.n != 1)}"
+    return f"Spearman's ρ over strengths = {_two(found.rho)} {interval}, {seeds} ({runs})"
 
 
 def _two(value: float) -> str:

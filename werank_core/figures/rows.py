@@ -41,16 +41,22 @@ def row_domains(num_rows: int, frame: dict[str, Any]) -> list[tuple[float, float
     return [(max(top - height, 0.0), min(top, 1.0)) for top in tops]
 
 
-def row_titles(metrics: Sequence[str], domains: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
-    """The metric and its rows over each row of the figure, the definition on hover. `metrics` are keys."""
-    return [_row_title(key, top) for key, (_, top) in zip(metrics, domains, strict=True)]
+def row_titles(
+    metrics: Sequence[str], domains: Sequence[tuple[float, float]], notes: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The metric and its rows over each row of the figure, with a note of its own; the definition on hover.
+
+    `metrics` are keys.
+    """
+    told = notes or [""] * len(metrics)
+    return [_row_title(key, top, note) for key, (_, top), note in zip(metrics, domains, told, strict=True)]
 
 
-def _row_title(key: str, top: float) -> dict[str, Any]:
+def _row_title(key: str, top: float, note: str) -> dict[str, Any]:
     parsed = MetricKey.parse(key)
     rows = ROWS.get(parsed.split, parsed.split)
     return {
-        "text": f"<b>{parsed.known.axis_title}</b>" + (f", {rows}" if rows else ""),
+        "text": ", ".join(part for part in (f"<b>{parsed.known.axis_title}</b>", rows, note) if part),
         "hovertext": parsed.known.tooltip,
         "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom", "yshift": 2,
         "showarrow": False,

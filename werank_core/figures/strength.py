@@ -74,7 +74,8 @@ def plot_strength(
     axis = StrengthAxis(tuple(distinct(chosen["strength"])), domains, scales)
     layout = frame | axis.layout(strength_label, theme) | {"hovermode": "x unified", "hoversubplots": "axis"}
     layout["shapes"] = [*layout["shapes"], *_baseline_lines(lines, axis, theme), *_picked_mark(picked, axis, theme)]
-    layout["annotations"] = [*row_titles(metrics, domains), *_left_out_marks(chosen, axis, theme)]
+    titles = row_titles(metrics, domains, [constant_text(chosen, key) for key in metrics])
+    layout["annotations"] = [*titles, *_left_out_marks(chosen, axis, theme)]
     layout["legend"] = {"title": {"text": second_axis_label or ""}}
     return go.Figure(data=[*theory_traces(theory, metrics, axis, theme), *_measured_traces(lines, axis)], layout=layout)
 
@@ -94,6 +95,13 @@ def plot_layers_strength(
     return plot_strength(
         kept[0], kept[1], metrics, strength_label=strength_label, theme=theme, theory=theory, title=title
     )
+
+
+def constant_text(summary: pd.DataFrame, key: str) -> str:
+    """What to write beside the name of a metric that is the same at every strength; "" for others."""
+    means = select_metrics(summary, [key])["mean"].dropna()
+    texts = {format_value(mean) for mean in means}
+    return f"{texts.pop()} everywhere" if len(means) > 1 and len(texts) == 1 else ""
 
 
 def strength_caption(summary: pd.DataFrame, strength_label: str = "strength") -> str:
@@ -144,9 +152,20 @@ def _nothing_to_draw(
 
 def _measured_traces(lines: Sequence[Series], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
+    if axis.has_baseline and axis.positive:
+        yield from _undefined_baselines(lines, axis)
     for line in lines:
         yield from series_traces(line, axis, legend=line.name not in seen)
         seen.add(line.name)
+
+
+def _undefined_baselines(lines: Sequence[Series], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
+    """An invisible point on the strip of rows that are undefined at strength 0: the strip carries the row's numbers."""
+    for row in dict.fromkeys(line.row for line in lines):
+        means = pd.concat([line.summary for line in lines if line.row == row]).dropna(subset="mean")
+        if len(means) and not (means["strength"] == 0).any():
+            quiet = {"mode": "markers", "marker": {"opacity": 0}, "hoverinfo": "skip", "showlegend": False}
+            yield axis.place(row, baseline=True) | quiet | {"x": [0], "y": [means["mean"].iloc[0]]}
 
 
 def _baseline_lines(lines: Sequence[Series], axis: StrengthAxis, theme: Theme) -> Iterator[dict[str, Any]]:

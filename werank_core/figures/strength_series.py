@@ -74,7 +74,8 @@ def logarithmic(summary: pd.DataFrame, key: str) -> bool:
 def scale_layout(summary: pd.DataFrame, key: str) -> dict[str, Any]:
     """Type and ticks of a row's y axis."""
     if not logarithmic(summary, key):
-        return {"type": "linear"}
+        ends = dict(zip(("clipmin", "clipmax"), MetricKey.parse(key).known.span, strict=True))
+        return {"type": "linear", "autorangeoptions": {name: end for name, end in ends.items() if end is not None}}
     return {"type": "log"} | decade_ticks(select_metrics(summary, [key])["mean"])
 
 
@@ -155,11 +156,14 @@ def _stretches(rows: pd.DataFrame) -> list[pd.DataFrame]:
     return [part for part in stretches if len(part) > 1]
 
 
-def _lone_half_widths(rows: pd.DataFrame, baseline: bool) -> list[float | None]:
-    """Half widths of the intervals that no band shows."""
+def _lone_intervals(rows: pd.DataFrame, baseline: bool) -> dict[str, list[float | None]]:
+    """Error bars for the intervals that no band shows; an interval cut at the metric's range is not symmetric."""
     banded = {strength for part in _stretches(rows) for strength in part["strength"]} if not baseline else set()
-    half = (rows["high"] - rows["low"]) / 2
-    return [None if s in banded or math.isnan(h) else h for s, h in zip(rows["strength"], half, strict=True)]
+    arms = {"array": rows["high"] - rows["mean"], "arrayminus": rows["mean"] - rows["low"]}
+    return {
+        name: [None if s in banded or math.isnan(a) else a for s, a in zip(rows["strength"], arm, strict=True)]
+        for name, arm in arms.items()
+    }
 
 
 def _means(series: Series, rows: pd.DataFrame, place: dict[str, Any], baseline: bool) -> dict[str, Any]:
@@ -172,8 +176,7 @@ def _means(series: Series, rows: pd.DataFrame, place: dict[str, Any], baseline: 
         "mode": "markers" if baseline else "lines+markers",
         "x": _horizontal(series, rows["strength"], baseline),
         "y": rows["mean"].tolist(),
-        "error_y": {"array": _lone_half_widths(rows, baseline), "thickness": 1.5, "width": 4,
-        "color": series.color},
+        "error_y": _lone_intervals(rows, baseline) | {"thickness": 1.5, "width": 4, "color": series.color},
         "line": {"color": series.color, "width": 2, "dash": series.dash},
         "marker": {
             "size": 8, "symbol": series.symbol, "line": {"width": 1.5, "color": series.color},
@@ -182,6 +185,7 @@ def _means(series: Series, rows: pd.DataFrame, place: dict[str, Any], baseline: 
         "customdata": [["", s, v] for s, v in zip(rows["strength"], rows["second_value"], strict=True)],
         "unselected": {"marker": {"opacity": 1}},
         "text": texts,
+        "cliponaxis": False,  # a mean at the end of the metric's range is drawn whole
         "hovertemplate": f"{series.hover_label()}  <b>%{{text}}</b><extra></extra>",
     }  # fmt: skip
 

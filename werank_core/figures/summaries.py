@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from werank_core.vocabulary import MetricKey, RunState
+from werank_core.vocabulary import MetricKey, RunState, metric
 
 CONFIDENCE = 0.95
 SERIES_KEYS = ["metric", "layer", "split", "series", "second_value"]
@@ -26,7 +26,7 @@ STATISTICS = [
 ]
 STRENGTH_COLUMNS = [*SERIES_KEYS, "strength", *STATISTICS]
 HISTORY_COLUMNS = [*SERIES_KEYS, "strength", "step", *STATISTICS]
-GRID_COLUMNS = ["second_value", "strength", "half_width", *STATISTICS]
+GRID_COLUMNS = ["second_value", "strength", *STATISTICS]
 
 _UNFINISHED = (RunState.QUEUED, RunState.RUNNING, RunState.CANCELLED)
 
@@ -42,9 +42,9 @@ def summarize_strength(
     """Mean and Student-t interval over seeds of every run's newest value, per series and strength.
 
     mean ± t(0.975, n − 1) · s/√n, s the sample standard deviation over seeds (a seed with several runs counts
-    once, with its mean). Only finished runs with a finite value enter; diverged, failed, unfinished (queued,
-    running, cancelled) and undefined values are counted instead. n = 1 has a mean and no interval (NaN); n =
-    0 has neither.
+    once, with its mean), cut at the ends of the metric's range. Only finished runs with a finite value enter;
+    diverged, failed, unfinished (queued, running, cancelled) and undefined values are counted instead. n = 1 has a
+    mean and no interval (NaN); n = 0 has neither.
 
     Args:
         frame: tidy frame, one row per run, metric, layer, split, series (and step: the newest one counts).
@@ -88,13 +88,13 @@ def summarize_grid(
     include_unfinished: bool = False,
     expected_seeds: int | None = None,
 ) -> pd.DataFrame:
-    """One cell per strength and second value: mean, half width of the 95% interval, n, and what was left out.
+    """One cell per strength and second value: mean with its 95% interval, n, and what was left out.
 
     `metric` is a key, "split/metric".
     """
     summary = summarize_strength(frame, [metric], include_unfinished=include_unfinished, expected_seeds=expected_seeds)
     cells = summary[summary["layer"] == layer].drop_duplicates(["second_value", "strength"])
-    return cells.assign(half_width=(cells["high"] - cells["low"]) / 2)[GRID_COLUMNS].reset_index(drop=True)
+    return cells[GRID_COLUMNS].reset_index(drop=True)
 
 
 def select_metrics(frame: pd.DataFrame, metrics: Sequence[str] | None) -> pd.DataFrame:
@@ -147,7 +147,16 @@ def _interval_over_seeds(
     ).reset_index()
     half = t_half_width(summary["sd"], summary["n"], confidence)
     expected = rows["seed"].nunique() if expected_seeds is None else expected_seeds
-    return summary.assign(low=summary["mean"] - half, high=summary["mean"] + half, n_expected=expected)
+    low, high = _within_span(summary["metric"], summary["mean"] - half, summary["mean"] + half)
+    return summary.assign(low=low, high=high, n_expected=expected)
+
+
+def _within_span(names: pd.Series, low: pd.Series, high: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Ends of intervals cut where their metric has no values: an accuracy above 1, a rank below 1."""
+    spans = {name: metric(name).span for name in names.unique()}
+    return low.clip(lower=names.map({n: s[0] for n, s in spans.items()}).astype(float)), high.clip(
+        upper=names.map({n: s[1] for n, s in spans.items()}).astype(float)
+    )
 
 
 def _seed_means(rows: pd.DataFrame, keys: list[str], enters: pd.Series) -> pd.Series:
