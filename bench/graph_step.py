@@ -21,6 +21,7 @@ from werank_core.config.graph import GraphConfig
 from werank_core.datasets.graphs import download_graph
 from werank_core.models.precision import fast_float32
 from werank_core.settings import settings
+from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.graph import GraphSSL, ema_decay_at
 from werank_core.training.optim import cosine_factor
@@ -73,7 +74,7 @@ class Twins:
     def __init__(self, chosen: GraphConfig, root: Path) -> None:
         self.config, self.task = chosen, our_task(chosen, root)
         self.plain = plain_twin(self.task, chosen)
-        self._plain_generator = torch.Generator().manual_seed(chosen.model_seed * 8)
+        self._plain_generator = seeded_generator(Purpose.TRAINING, chosen.model_seed)
         self._steps = [0, 0]
 
     def ours(self) -> float:

@@ -21,6 +21,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "werank_core/regularizers.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),
     "werank_core/objectives.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),
     "werank_core/augmentations.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),
+    "werank_core/streams.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),
     "werank_core/metrics": ("streamlit", "plotly", "sqlalchemy", *(f"werank_core.{p}" for p in OURS - {"metrics"})),
     "werank_core/theory": (
         "torch",

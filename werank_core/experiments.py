@@ -213,6 +213,7 @@ _NUMERIC_ROOMS = (
     "regularizers.py",
     "objectives.py",
     "augmentations.py",
+    "streams.py",
 )
 
 

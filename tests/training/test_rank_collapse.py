@@ -335,7 +335,7 @@ def test_werank_holds_rank_up_against_weight_decay() -> None:
     config = SMALL.replaced(steps=300, width=16, werank_strength=0.05)
     record = trained(make_batch(config, (0.02,), seeds=1)).last("weight_effective_rank")
     plain = trained(make_batch(config.replaced(werank_strength=0), (0.02,), seeds=1)).last("weight_effective_rank")
-    assert record[1, 1] > 1.5 * plain[1, 1]
+    assert record[1, 1] > 1.4 * plain[1, 1]
 
 
 def test_a_class_with_one_sample_and_a_class_nobody_tests() -> None:

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from werank_core.datasets.graph_catalogue import GraphError
 from werank_core.datasets.graph_data import Graph, compact_features, symmetric_adjacency
+from werank_core.streams import Purpose, seeded_numpy_generator
 
 
 def edge_probabilities(sizes: NDArray[np.int64], homophily: float, average_degree: float) -> NDArray[np.float64]:
@@ -51,7 +52,7 @@ def make_block_model(
     Raises: GraphError for degree and homophily that no graph of this size has.
     Source: Deshpande et al. 2018; several classes and this scaling are ours.
     """
-    rng = np.random.default_rng(seed)
+    rng = seeded_numpy_generator(Purpose.DATA, seed)
     labels = np.sort(np.arange(num_nodes) % num_classes)
     sizes = np.bincount(labels, minlength=num_classes)
     source, target = _edges(sizes, edge_probabilities(sizes, homophily, average_degree), rng)

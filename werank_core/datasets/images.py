@@ -9,6 +9,8 @@ from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from werank_core.streams import Purpose, stream_seed
+
 
 @dataclass(frozen=True)
 class LabelledSplit:
@@ -41,7 +43,8 @@ def load_digits(seed: int) -> LabelledSplit:
     Split by class into 1,200 training and 597 test rows, standardised by `standardized_split`.
     """
     rows, labels = _digits()
-    train, test = train_test_split(np.arange(len(rows)), train_size=DIGITS_TRAIN, random_state=seed, stratify=labels)
+    state = stream_seed(Purpose.SPLIT, seed)
+    train, test = train_test_split(np.arange(len(rows)), train_size=DIGITS_TRAIN, random_state=state, stratify=labels)
     return standardized_split(
         torch.from_numpy(rows), torch.from_numpy(labels).long(), torch.from_numpy(train), torch.from_numpy(test)
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from werank_core.datasets.graph_data import Graph, NodeSplits
 from werank_core.metrics.probe import ProbeSplits, splits_from_masks
+from werank_core.streams import Purpose, seeded_generator
 
 NODE_FRACTIONS = (0.1, 0.1, 0.8)
 
@@ -28,7 +29,7 @@ def random_splits(
     counts = torch.bincount(labels)
     if 0 < (smallest := int(counts[counts > 0].min())) < 2:
         raise ValueError(f"a class has {smallest} sample; it cannot be both trained and tested on.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(Purpose.PROBE_SPLITS, seed)
     drawn = [_one_split(labels, counts, fractions, generator) for _ in range(num_splits)]
     return ProbeSplits(*(torch.stack(part) for part in zip(*drawn, strict=True)))
 

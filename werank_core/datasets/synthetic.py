@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from werank_core.streams import Purpose, seeded_generator
+
 
 def make_gaussian(num_samples: int, dimension: int, seed: int) -> Tensor:
     """x ~ N(0, I): rows `(num_samples, dimension)`, without labels."""
-    return torch.randn(num_samples, dimension, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(num_samples, dimension, generator=seeded_generator(Purpose.DATA, seed))
 
 
 def make_mixture(
@@ -39,7 +41,7 @@ def make_mixture(
     """
     if num_classes > num_samples:
         raise ValueError(f"num_classes = {num_classes} is more than the {num_samples} samples.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(Purpose.DATA, seed)
     means = torch.zeros(num_classes, dimension)
     signal = dimension if signal_dimension is None else signal_dimension
     means[:, :signal] = separation * torch.randn(num_classes, signal, generator=generator)

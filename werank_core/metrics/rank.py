@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from werank_core.streams import Purpose, seeded_generator
+
 CHUNK_ROWS = 20_000
 ALPHA_REQ_FLOOR = 1e-6  # relative to s₁: below it a float32 representation holds rounding, not a power law
 
@@ -29,8 +31,8 @@ def evaluation_rows(num_rows: int, seed: int, limit: int = 4096) -> Tensor:
     """
     if num_rows <= limit:
         return torch.arange(num_rows)
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(num_rows, generator=generator)[:limit].sort().values
+    order = torch.randperm(num_rows, generator=seeded_generator(Purpose.EVALUATION_ROWS, seed))
+    return order[:limit].sort().values
 
 
 def finite_or_zero(matrix: Tensor) -> tuple[Tensor, Tensor]:

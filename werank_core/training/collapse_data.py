@@ -16,6 +16,7 @@ from werank_core.datasets.openml import CATALOGUE, ImageError, load_images
 from werank_core.datasets.synthetic import make_mixture
 from werank_core.metrics.collapse import class_means, cluster_labels
 from werank_core.metrics.rank import evaluation_rows
+from werank_core.streams import Purpose, stream_seed
 from werank_core.theory.least_squares import whitened_inputs
 from werank_core.training.stacked import Runs
 
@@ -28,7 +29,7 @@ class CollapseData:
 
     Attributes:
         train, train_labels: `(S, N, d)`, `(S, N)`; test, test_labels: `(S, M, d)`, `(S, M)`.
-        evaluation: `(E,)` the training rows that metrics see.
+        evaluation: `(S, E)` the training rows that metrics see, drawn from the data seed.
         clusters: `(S, E)` their clusters: class labels or k-means.
         of_run: `(R,)` index of the run's split.
     """
@@ -70,10 +71,10 @@ def collapse_data(
     splits = [make_split(config.replaced(cluster_noise=noise), seed, folder) for seed, noise in distinct]
     train, test = (torch.stack([getattr(s, name) for s in splits]).to(dtype) for name in ("train_rows", "test_rows"))
     labels, test_labels = (torch.stack([getattr(s, name) for s in splits]) for name in ("train_labels", "test_labels"))
-    evaluation = evaluation_rows(train.shape[1], seed=0, limit=config.evaluation_rows)
-    clusters = labels[:, evaluation]
+    evaluation = torch.stack([evaluation_rows(train.shape[1], seed, config.evaluation_rows) for seed, _ in distinct])
+    clusters = labels.gather(1, evaluation)
     if config.clusters == "kmeans":
-        clusters = cluster_labels(train[:, evaluation], config.num_clusters, seed=0)
+        clusters = cluster_labels(train[torch.arange(len(train))[:, None], evaluation], config.num_clusters, seed=0)
     of_run = torch.tensor([distinct.index(key) for key in keys])
     tensors = [t.to(device) for t in (train, labels, test, test_labels, evaluation, clusters, of_run)]
     return CollapseData(config.classes, *tensors)
@@ -132,9 +133,9 @@ def _downloaded_split(config: RankCollapseConfig, seed: int, folder: Path) -> La
     num_test = min(MOST_TEST_IMAGES, len(labels) - config.image_samples)
     if num_test < config.classes:
         raise ImageError(f"image_samples = {config.image_samples} leaves no test rows: ask for fewer.")
-    train, test = train_test_split(
-        np.arange(len(labels)), train_size=config.image_samples, test_size=num_test, random_state=seed, stratify=labels
-    )
+    sizes = {"train_size": config.image_samples, "test_size": num_test}
+    state = stream_seed(Purpose.SPLIT, seed)
+    train, test = train_test_split(np.arange(len(labels)), **sizes, random_state=state, stratify=labels)
     chosen = np.concatenate([train, test])
     cut = torch.arange(len(chosen))
     rows, targets = torch.from_numpy(images[chosen]).double(), torch.from_numpy(labels[chosen])

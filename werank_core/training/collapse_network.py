@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from werank_core.config import RankCollapseConfig
 from werank_core.models.cnn import make_image_network
 from werank_core.models.mlp import MLP
+from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training.collapse_data import image_shape
 from werank_core.training.optim import SGD, Adam, StackedOptimizer
@@ -62,12 +63,6 @@ class BatchOrder:
         if epoch != self._epoch:
             self._epoch, self._order = (
                 epoch,
-                torch.randperm(self._num_rows, generator=seeded_generator(self._seed, 0, epoch)),
+                torch.randperm(self._num_rows, generator=seeded_generator(Purpose.TRAINING, self._seed, epoch)),
             )
         return self._order[place * self._size : (place + 1) * self._size]
-
-
-def seeded_generator(seed: int, stream: int, epoch: int = 0) -> torch.Generator:
-    """The generator of a seed; streams (0 batch order, 1 initialisation) and epochs never share numbers."""
-    # PyTorch's CPU generator takes 32 bits of a seed: NumPy's hash mixes all parts into them
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, stream, epoch]).generate_state(1)[0]))

@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from werank_core.config.graph import GraphConfig
 from werank_core.models.precision import fast_float32
+from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
 from werank_core.training.blocks import Block, Inputs, block_gradients, block_values, blocks
@@ -62,7 +63,7 @@ class GraphSSL:
         self.losses = [losses[id(data.graph)] for data in self.data]
         self._blocks = blocks(self.losses, size)
         self._strengths = torch.tensor(batch.column("strength"), device=device)
-        self._streams = {seeds: _generator(seeds[0], 0) for seeds in self._seeds}
+        self._streams = {seeds: seeded_generator(Purpose.TRAINING, seeds[0]) for seeds in self._seeds}
         self.last_losses: Values = {}
         self._untrained: dict[Seeds, tuple[Values, Arrays]] = {}
         self._seconds, self._timed = 0.0, 0
@@ -172,7 +173,7 @@ class GraphSSL:
         return block_values(self._blocks, self.model.parameters, untouched, inputs)
 
     def _fixed_streams(self) -> dict[Seeds, torch.Generator]:
-        return {seeds: _generator(seeds[0], 2) for seeds in self._seeds}
+        return {seeds: seeded_generator(Purpose.MEASURING, seeds[0]) for seeds in self._seeds}
 
     def _outputs(self, run: int, data: GraphData) -> Outputs:
         """What one run makes of the whole graph, BatchNorm using its running statistics."""
@@ -254,11 +255,6 @@ class GraphSSL:
 def joined(parts: Sequence[Mapping[Any, Tensor]]) -> dict[Any, Tensor]:
     """Values of single runs (1, ...) put together along the run axis."""
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    """The generator of a seed; streams (0 views, 2 measuring) never share numbers."""
-    return torch.Generator().manual_seed(seed * 8 + stream)
 
 
 def _uniform(data: GraphData, generator: torch.Generator, device: str) -> list[tuple[Tensor, Tensor]]:

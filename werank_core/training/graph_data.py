@@ -18,6 +18,7 @@ from werank_core.datasets.splits import graph_splits
 from werank_core.metrics.probe import ProbeSplits
 from werank_core.models.graph_view import AugmentableGraph, GraphView
 from werank_core.models.propagate import SparseFeatures, propagation, sparse_features
+from werank_core.streams import Purpose, seeded_generator
 
 DROPPED_EDGES = 0.1
 NOISE = 0.1
@@ -25,8 +26,9 @@ NOISE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class GraphData:
-    """A graph ready to train on; `graph` on the device, labels and splits on the CPU."""
+    """A graph ready to train on, for one data seed; `graph` on the device, labels and splits on the CPU."""
 
+    seed: int
     graph: AugmentableGraph
     edge_index: Tensor
     labels: Tensor
@@ -50,7 +52,7 @@ class GraphData:
         The same disturbance at every step and for every run. Noise: normal, 0.1 times the root mean square of the
         features, on the non-zero entries alone where features are sparse (ours: a bag of words stays one).
         """
-        generator = torch.Generator().manual_seed(0)
+        generator = seeded_generator(Purpose.DISTURBANCE, 0)
         features = self.graph.features
         clean = features.values if isinstance(features, SparseFeatures) else features
         kept = torch.rand(self.graph.propagation.num_entries, generator=generator).to(clean.device) >= DROPPED_EDGES
@@ -78,7 +80,7 @@ def make_graph(config: GraphConfig, data_seed: int, root: Path) -> Graph:
 
 
 def load_graph_data(config: GraphConfig, seeds: Iterable[int], root: Path, device: str) -> dict[int, GraphData]:
-    """Graph, labels and splits of every data seed; only the block model's graph depends on it."""
+    """Graph, labels and splits of every data seed; of the graphs only the block model depends on it."""
     found: dict[int, GraphData] = {}
     for seed in seeds:
         if config.dataset == "block_model" or not found:
@@ -87,7 +89,7 @@ def load_graph_data(config: GraphConfig, seeds: Iterable[int], root: Path, devic
             pattern = propagation(edges, raw.num_nodes)
             graph = AugmentableGraph(pattern, _features(raw, config), config.widths[0]).to(device)
         splits = graph_splits(raw, config.splits, config.num_splits, seed)
-        found[seed] = GraphData(graph, edges, labels, raw.num_classes, splits)
+        found[seed] = GraphData(seed, graph, edges, labels, raw.num_classes, splits)
     return found
 
 

@@ -30,7 +30,7 @@ class Outputs:
 
 def graph_measures(outputs: Outputs, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:
     """Everything but the probe, of all nodes, each (R,), and the spectra (R, D) that the rank metrics come from."""
-    z, rows = outputs.representations, evaluation_rows(data.num_nodes, seed=0, limit=config.evaluation_rows)
+    z, rows = outputs.representations, evaluation_rows(data.num_nodes, data.seed, limit=config.evaluation_rows)
     labels = data.labels[rows].to(z.device)
     spectra, values = ssl_measures.representation_measures(z[:, rows], outputs.embeddings[:, rows])
     values |= ssl_measures.collapse_metrics(z[:, rows], labels, data.num_classes)
@@ -54,7 +54,7 @@ def probe_values(representations: Tensor, data: GraphData, config: GraphConfig) 
 
 def picture(representations: Tensor, data: GraphData) -> Arrays:
     """Two principal components of the representations of at most 3,000 nodes, (R, n, 2), and their labels (R, n)."""
-    rows = evaluation_rows(data.num_nodes, seed=0, limit=PICTURE_NODES)
+    rows = evaluation_rows(data.num_nodes, data.seed, limit=PICTURE_NODES)
     z = representations[:, rows].double()
     finite = torch.isfinite(z).flatten(1).all(1)[:, None, None]
     centred = torch.where(finite, z - z.mean(1, keepdim=True), 0.0)

@@ -12,6 +12,7 @@ from werank_core.config.graph import GraphConfig
 from werank_core.models.gcn import GCNEncoder, Predictor, reset_parameters
 from werank_core.models.graph_view import AugmentableGraph, GraphView
 from werank_core.regularizers import layer_weights, total_penalty
+from werank_core.streams import Purpose, stream_seed
 from werank_core.training.stacked import State
 
 
@@ -34,7 +35,7 @@ class GraphNetwork(nn.Module):
 def new_networks(config: GraphConfig, d_in: int, seed: int) -> tuple[GraphNetwork, GCNEncoder]:
     """The online network of a seed and its target encoder, drawn one after the other: the target is no copy."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(stream_seed(Purpose.INITIALIZATION, seed))
         network = GraphNetwork(config, d_in)
         target = GCNEncoder(d_in, config.widths, config.norm, bfloat16=config.bfloat16)
         reset_parameters(target)

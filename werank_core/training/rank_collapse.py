@@ -9,13 +9,14 @@ from torch import Tensor
 from werank_core.config import RankCollapseConfig
 from werank_core.models.mlp import initialize
 from werank_core.regularizers import layer_weights, total_penalty
+from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training import collapse_measures as measures
 from werank_core.training import collapse_theory as theory
 from werank_core.training import collapse_trace as tracing
 from werank_core.training import loop
 from werank_core.training.collapse_data import collapse_data
-from werank_core.training.collapse_network import BatchOrder, evaluating, make_network, make_optimizer, seeded_generator
+from werank_core.training.collapse_network import BatchOrder, evaluating, make_network, make_optimizer
 from werank_core.training.collapse_trace import weights_of
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import StackedOptimizer, cosine_factor
@@ -50,7 +51,7 @@ class RankCollapse:
         self.data = collapse_data(batch.configs, folder, device, dtype)
         modules = [make_network(self.config).to(dtype) for _ in batch.runs]
         for module, config in zip(modules, batch.configs, strict=True):
-            initialize(module, seeded_generator(config.model_seed, 1), self.config.init)
+            initialize(module, seeded_generator(Purpose.INITIALIZATION, config.model_seed), self.config.init)
         self.model = StackedModel(modules, device)
         self._optimizer = make_optimizer(batch, self.model.parameters)
         like = torch.empty(len(batch), device=device, dtype=dtype)
@@ -175,7 +176,7 @@ class RankCollapse:
 
     @torch.no_grad()
     def _measure_block(self, runs: Tensor) -> tuple[Values, Arrays]:
-        size = self._block_size(MEASURE_NUMBERS, len(self.data.evaluation))
+        size = self._block_size(MEASURE_NUMBERS, self.data.evaluation.shape[1])
         found: tracing.Summary = tracing.joined([self._summary(block) for block in torch.split(runs, size)])
         state = self._state_of(runs)
         weights = [weight.flatten(2) for weight in weights_of(state).values()]
@@ -194,7 +195,7 @@ class RankCollapse:
     def _summary(self, runs: Tensor) -> tracing.Summary:
         """One pass over the evaluated rows."""
         config = self.config
-        rows, labels = self.data.batch(runs, self.data.evaluation.expand(len(runs), -1))
+        rows, labels = self.data.batch(runs, self.data.evaluation[self.data.of_run[runs]])
         clusters = self.data.clusters[self.data.of_run[runs]] if config.clusters == "kmeans" else labels
         with torch.enable_grad():
             found = tracing.trace(self.model, self._state_of(runs), rows, labels, config.loss, self._shapes)

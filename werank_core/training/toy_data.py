@@ -8,6 +8,7 @@ from torch import Tensor
 from werank_core.config import ToySSLConfig
 from werank_core.datasets.images import LabelledSplit, load_digits
 from werank_core.datasets.synthetic import make_gaussian, make_mixture
+from werank_core.streams import Purpose, seeded_generator
 
 
 def make_split(config: ToySSLConfig, seed: int) -> LabelledSplit:
@@ -52,3 +53,9 @@ class SeedStream:
         """A batch `(B, d)` and the standard normal noise `(2, B, d)` of its two views."""
         rows = self.rows[self.indices(size)]
         return rows, torch.randn(2, *rows.shape, generator=self.generator)
+
+
+def seed_stream(rows: Tensor, model_seed: int) -> SeedStream:
+    """The stream of a model seed over these training rows `(N, d)`, at its start."""
+    generator = seeded_generator(Purpose.TRAINING, model_seed)
+    return SeedStream(rows, generator, torch.randperm(len(rows), generator=generator))

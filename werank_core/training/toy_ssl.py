@@ -15,13 +15,14 @@ from werank_core.metrics.sensitivity import response_sensitivity
 from werank_core.models.mlp import initialize
 from werank_core.models.ssl_network import SSLNetwork
 from werank_core.regularizers import layer_weights, total_penalty
+from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import SGD, Adam, StackedOptimizer
 from werank_core.training.recorder import Recorder, Workplace, on_rows
 from werank_core.training.stacked import StackedModel, State, map_runs, per_run, run_gradients
-from werank_core.training.toy_data import SeedStream, make_split
+from werank_core.training.toy_data import make_split, seed_stream
 from werank_core.vocabulary import KMEANS
 
 
@@ -41,10 +42,11 @@ class ToySSL:
         self._seed_of_run = torch.tensor(
             [seeds.index((c.model_seed, c.data_seed)) for c in batch.configs], device=device
         )
-        self.splits = [make_split(self.config, data_seed) for _, data_seed in seeds]
+        self._data_seeds = [data_seed for _, data_seed in seeds]
+        self.splits = [make_split(self.config, data_seed) for data_seed in self._data_seeds]
         self._streams = [
-            SeedStream(s.train_rows.to(dtype), generator := _generator(model_seed), _order(s.train_rows, generator))
-            for s, (model_seed, _) in zip(self.splits, seeds, strict=True)
+            seed_stream(split.train_rows.to(dtype), model_seed)
+            for split, (model_seed, _) in zip(self.splits, seeds, strict=True)
         ]
         self._batch_size = min(self.config.batch_size, len(self.splits[0].train_rows))
         self._mask = augmented_dimensions(self.splits[0].train_rows.shape[1], self.config.augmented_fraction).to(
@@ -74,7 +76,7 @@ class ToySSL:
     def _build_model(self, batch: RunBatch) -> None:
         modules = [SSLNetwork(self.config, self.splits[0].train_rows.shape[1]).to(self._dtype) for _ in batch.runs]
         for module, config in zip(modules, batch.configs, strict=True):
-            initialize(module, _generator(config.model_seed, stream=1), config.init)
+            initialize(module, seeded_generator(Purpose.INITIALIZATION, config.model_seed), config.init)
         self.model = StackedModel(modules, self.device)
         self.target: State = {}
         if self.config.objective == "byol":
@@ -146,17 +148,20 @@ class ToySSL:
     # -- measuring ----------------------------------------------------------------------------------------------
 
     def _stacked(self, part: str) -> Tensor:
-        """A part of every run's split, `(R, N, ...)`, at most `evaluation_rows` rows, equal for all runs of a seed."""
-        tensors = [getattr(split, part) for split in self.splits]
-        chosen = evaluation_rows(len(tensors[0]), seed=0, limit=self.config.evaluation_rows)
-        stacked = torch.stack([tensor[chosen] for tensor in tensors]).to(self.device)
+        """A part of every run's split, `(R, N, ...)`: the evaluation rows of its data seed."""
+        stacked = torch.stack(self._evaluated(part)).to(self.device)
         return (stacked.to(self._dtype) if stacked.is_floating_point() else stacked)[self._seed_of_run]
+
+    def _evaluated(self, part: str) -> list[Tensor]:
+        """A part of every split, at most `evaluation_rows` rows of it, chosen by the data seed."""
+        tensors = [getattr(split, part) for split in self.splits]
+        limit = self.config.evaluation_rows
+        return [t[evaluation_rows(len(t), seed, limit)] for t, seed in zip(tensors, self._data_seeds, strict=True)]
 
     @torch.no_grad()
     def measure(self, step: int) -> tuple[Values, Arrays]:
         """Of held-out rows: loss on views of them, rank, collapse, response; the probe at the start and the end."""
-        generator = _generator(0, stream=2)
-        noise = torch.randn(2, *self._rows.shape[1:], generator=generator).to(self.device, self._dtype)
+        noise = self._held_out_noise()
         views = noisy_views(self._rows, noise, self._noise, self._mask)
         losses = self.losses(views[..., : self._batch_size, :])
         outputs = map_runs(self.model.call, self.model.parameters, self._rows)
@@ -165,10 +170,16 @@ class ToySSL:
         spectra, ranks = ssl_measures.representation_measures(representations, embeddings)
         weight_spectra, weight_ranks = ssl_measures.weight_measures(weights)
         held_out = ranks | {name: losses[name] for name in ("loss", "objective")}
-        held_out["response_sensitivity"] = self._sensitivity(noise[0])
+        held_out["response_sensitivity"] = self._sensitivity(noise[:, 0])
         held_out |= self._class_metrics(representations, with_probe=step in (0, self.num_steps))
         values = on_rows("test", held_out) | {"penalty": losses["penalty"]}
         return values | weight_ranks | ssl_measures.layer_alignments(weights), weight_spectra | spectra
+
+    def _held_out_noise(self) -> Tensor:
+        """Standard normal noise of both views `(R, 2, N, d)`: of the data seed, and the same at every record."""
+        generators = [seeded_generator(Purpose.MEASURING, seed) for seed in self._data_seeds]
+        drawn = torch.stack([torch.randn(2, *self._rows.shape[1:], generator=generator) for generator in generators])
+        return drawn.to(self.device, self._dtype)[self._seed_of_run]
 
     def _sensitivity(self, noise: Tensor) -> Tensor:
         def respond(rows: Tensor) -> Tensor:
@@ -176,7 +187,7 @@ class ToySSL:
             return ssl_measures.exact(outputs[0])
 
         rows = ssl_measures.exact(self._rows)
-        return response_sensitivity(respond, rows, 0.1 * noise.to(rows.device).expand_as(rows))
+        return response_sensitivity(respond, rows, 0.1 * noise.to(rows.device))
 
     def _class_metrics(self, representations: Tensor, *, with_probe: bool) -> Values:
         """Collapse measures against the labels, or against k-means clusters where there are none."""
@@ -191,11 +202,7 @@ class ToySSL:
     @cached_property
     def _clusters(self) -> Tensor:
         """k-means clusters `(R, N)` of the input rows: what stands in for classes."""
-        rows = [
-            split.test_rows[evaluation_rows(len(split.test_rows), 0, self.config.evaluation_rows)]
-            for split in self.splits
-        ]
-        clusters = [cluster_labels(part, self.config.num_classes, seed=0) for part in rows]
+        clusters = [cluster_labels(rows, self.config.num_classes, seed=0) for rows in self._evaluated("test_rows")]
         return ssl_measures.exact(torch.stack(clusters).to(self.device)[self._seed_of_run])
 
     def _probe(self, test: Tensor, test_labels: Tensor) -> Values:
@@ -230,15 +237,6 @@ class ToySSL:
             stream.generator.set_state(state[f"stream.{index}.generator"])
             stream.order = state[f"stream.{index}.order"]
             stream.cursor = int(state[f"stream.{index}.cursor"])
-
-
-def _generator(seed: int, stream: int = 0) -> torch.Generator:
-    """The generator of a seed; streams (0 training, 1 initialisation, 2 evaluation) never share numbers."""
-    return torch.Generator().manual_seed(seed * 8 + stream)
-
-
-def _order(rows: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randperm(len(rows), generator=generator)
 
 
 def _optimizer(batch: RunBatch, parameters: State) -> StackedOptimizer:
