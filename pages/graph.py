@@ -2,12 +2,13 @@
 
 from pages.components.experiment_page import show_experiment
 from pages.components.graph_data import graph_is_there, show_own_graph
-from pages.components.graph_panels import show_embeddings, show_probe_curves, show_schedules
+from pages.components.graph_panels import show_embeddings, show_grams, show_probe_curves, show_schedules
+from werank_core.config import penalty_formula
 from werank_core.experiments import experiment
 
 SENTENCE = (
-    "BGRL with a penalty $\\alpha\\,\\lVert W^\\top W - I\\rVert_F$ on every graph convolution: rank, cluster "
-    "variation, and a probe on frozen representations."
+    f"BGRL with a penalty on every graph convolution, by default $\\alpha\\,{penalty_formula('werank').latex}$ with a "
+    "Gram matrix G of the weights: rank, cluster variation, and a probe on frozen representations."
 )
 HOW_TO_READ = """
 **Each row is one quantity, each column one strength α**; the strip left of the axis break is plain BGRL (α = 0). Every
@@ -26,7 +27,12 @@ show_experiment(
     "graph",
     SENTENCE,
     HOW_TO_READ,
-    panels={"Embedding": show_embeddings, "Layer schedules": show_schedules, "Probe": show_probe_curves},
+    panels={
+        "Embedding": show_embeddings,
+        "Layer schedules": show_schedules,
+        "Gram matrices": show_grams,
+        "Probe": show_probe_curves,
+    },
     data_check=graph_is_there,
     footer=show_own_graph,
 )

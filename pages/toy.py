@@ -1,11 +1,12 @@
 """Toy SSL: does WERank keep the rank of a self-supervised encoder?"""
 
 from pages.components.experiment_page import show_experiment
+from werank_core.config import penalty_formula
 from werank_core.experiments import experiment
 
 SENTENCE = (
-    "Strength α of the penalty $\\sum_l \\alpha_l\\,\\lVert W_l^\\top W_l - I\\rVert_F$ against effective rank, "
-    "cluster variation, and what a linear probe can do with the representations."
+    f"Strength α of a penalty on every layer, by default ${penalty_formula('werank').latex}$ with a Gram matrix G of "
+    "the weights, against effective rank, cluster variation, and what a linear probe can do with the representations."
 )
 HOW_TO_READ = """
 **Each row is one quantity, each column one strength α.** The strip left of the axis break is α = 0: the same encoder

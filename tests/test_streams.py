@@ -116,8 +116,8 @@ def test_toy_and_graph_evaluate_the_rows_of_their_data_seed(tmp_path: Path) -> N
     runs = tuple(Run("graph", graph.replaced(data_seed=seed)) for seed in (0, 1))
     shared = GraphSSL(RunBatch("graph", runs), tmp_path)
     values, _ = shared.measure(1)
-    before = values["effective_rank"]
-    assert torch.equal(shared.measure(1)[0]["effective_rank"], before), "the same rows at every record"
+    before = values["all/effective_rank"]
+    assert torch.equal(shared.measure(1)[0]["all/effective_rank"], before), "the same rows at every record"
     representations = shared._outputs(0, shared.data[0]).representations
     for run in (0, 1):
         rows = evaluation_rows(34, run, 16)

@@ -1,20 +1,26 @@
 """Penalties on weight matrices and how their strength is spread over layers: pure functions of tensors.
 
 Every penalty maps `(..., d_out, d_in) -> (...)`, so a stacked batch of runs and a single layer use the same code,
-under `vmap` and `grad` too. G is the SMALLER Gram matrix of W: W Wᵀ if d_out ≤ d_in, else Wᵀ W (ours; the orientation
-of the paper is not known to us). On the larger side ‖WᵀW − I‖_F cannot fall below √|d_out − d_in|, and in the
-unsquared norm that floor silently shrinks the gradient.
+under `vmap` and `grad` too. G is a Gram matrix of W, and `gram` says which: `output` W Wᵀ (d_out × d_out; what follows
+from penalties on the covariance, Cov(W x) = W Cov(x) Wᵀ), `input` WᵀW (d_in × d_in; the WERank paper's letters read
+with PyTorch's W), or the `smaller` of the two (ours, the default). Which one the paper means is not known to us, and it
+decides results: the larger Gram matrix has |d_out − d_in| more eigenvalues, all 0, so ‖G − I‖_F cannot fall below
+√|d_out − d_in|, and in the unsquared norm this floor shrinks the gradient. Squared norms differ by a constant only.
 
 A matrix with a non-finite entry has a penalty that is not finite, raises nothing and leaves the other matrices of the
 batch untouched.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+Gram = Literal["smaller", "output", "input"]
+
+GRAMS: tuple[Gram, ...] = get_args(Gram)
 SCHEDULES = ("uniform", "last", "first", "linear")
 
 
@@ -37,7 +43,7 @@ def _gram(rows: Tensor) -> Tensor:
 
 
 class _GramResidual(torch.autograd.Function):
-    """E = G − I with the closed-form gradient (Ē + Ēᵀ) W, or W (Ē + Ēᵀ) on the other side.
+    """E = G − I with the closed-form gradient (Ē + Ēᵀ) W for W Wᵀ, W (Ē + Ēᵀ) for WᵀW.
 
     One product backward where autograd needs two (it does not know that G is symmetric). With Ē = 2E this is the
     textbook 4 W (WᵀW − I) of the squared norm. The backward pass is itself differentiable.
@@ -46,31 +52,49 @@ class _GramResidual(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(weight: Tensor) -> Tensor:
-        gram = _gram(weight if weight.shape[-2] <= weight.shape[-1] else weight.mT)
+    def forward(weight: Tensor, of_output: bool) -> Tensor:
+        gram = _gram(weight if of_output else weight.mT)
         return gram - torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0])
+        ctx.of_output = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
         symmetric = grad_outputs[0] + grad_outputs[0].mT
-        gradient: Tensor = symmetric @ weight if weight.shape[-2] <= weight.shape[-1] else weight @ symmetric
-        return gradient
+        return symmetric @ weight if ctx.of_output else weight @ symmetric, None
 
 
-def gram_residual(weight: Tensor) -> Tensor:
-    """G − I for the smaller Gram matrix G of W.
+def gram_residual(weight: Tensor, gram: Gram = "smaller") -> Tensor:
+    """G − I for a Gram matrix G of W.
 
     Args: weight (..., d_out, d_in).
-    Returns: (..., m, m) with m = min(d_out, d_in); zero exactly where W has orthonormal rows (or columns).
+    Returns: (..., m, m), m the size of G; zero exactly where W has orthonormal rows (W Wᵀ) or columns (WᵀW).
+    Raises: ValueError for an unknown gram.
     Source: Bansal, Chen & Wang 2018; the choice of side is ours.
     """
-    residual: Tensor = _GramResidual.apply(weight)  # type: ignore[no-untyped-call]
+    residual: Tensor = _GramResidual.apply(weight, _side(weight, gram) == "output")  # type: ignore[no-untyped-call]
     return residual
+
+
+def _side(weight: Tensor, gram: Gram) -> Gram:
+    """`output` or `input`: which Gram matrix is meant for a weight of this shape."""
+    if gram not in GRAMS:
+        raise ValueError(f"gram {gram!r} is unknown; choose one of {', '.join(GRAMS)}.")
+    smaller: Gram = "output" if weight.shape[-2] <= weight.shape[-1] else "input"
+    return smaller if gram == "smaller" else gram
+
+
+def extra_zeros(weight: Tensor, gram: Gram) -> int:
+    """Eigenvalues of G that are 0 for any weight of this shape (..., d_out, d_in): |d_out − d_in| for the larger one.
+
+    G has the eigenvalues of the smaller Gram matrix and these; G − I has −1 there. Norms of G − I follow from that.
+    """
+    d_out, d_in = weight.shape[-2:]
+    return max(0, d_out - d_in if _side(weight, gram) == "output" else d_in - d_out)
 
 
 def _finite_or_zero(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,27 +107,31 @@ def _nan_where_not(finite: Tensor, value: Tensor) -> Tensor:
     return torch.where(finite, value, torch.full_like(value, torch.nan))
 
 
-def werank_penalty(weight: Tensor) -> Tensor:
+def werank_penalty(weight: Tensor, gram: Gram = "smaller") -> Tensor:
     """‖G − I‖_F, not squared: the WERank term.
 
-    The gradient is 2 W (WᵀW − I)/‖G − I‖_F, and 0 at G = I, where the norm has a kink.
+    The gradient is 2 W (WᵀW − I)/‖G − I‖_F, and 0 at G = I, where the norm has a kink. For the larger G the norm is
+    √(‖smaller G − I‖_F² + |d_out − d_in|): no kink, and a gradient that fades as W becomes orthonormal.
     Args: weight (..., d_out, d_in).
-    Returns: (...), in [0, ∞); √m at W = 0.
-    Source: Saheb Pasand et al. 2024 (WERank); the smaller side is ours.
+    Returns: (...), in [√|d_out − d_in|, ∞) for the larger G, else in [0, ∞); √m at W = 0.
+    Source: Saheb Pasand et al. 2024 (WERank).
     """
+    zeros = extra_zeros(weight, gram)
     norm: Tensor = torch.linalg.matrix_norm(gram_residual(weight))
-    return norm
+    return (norm.square() + zeros).sqrt() if zeros else norm
 
 
-def soft_orthogonality_penalty(weight: Tensor) -> Tensor:
-    """‖G − I‖_F² (SO), gradient 4 W (WᵀW − I).
+def soft_orthogonality_penalty(weight: Tensor, gram: Gram = "smaller") -> Tensor:
+    """‖G − I‖_F² (SO), gradient 4 W (WᵀW − I) whichever G it is.
 
     Gradient flow of α · SO moves each singular value by ds/dt = −4 α s (s² − 1): s = 1 attracts, s = 0 repels.
     Args: weight (..., d_out, d_in).
-    Returns: (...), in [0, ∞); m at W = 0.
-    Source: Bansal, Chen & Wang 2018 (there on WᵀW; the smaller side is ours).
+    Returns: (...), in [|d_out − d_in|, ∞) for the larger G, else in [0, ∞); m at W = 0.
+    Source: Bansal, Chen & Wang 2018 (there on WᵀW).
     """
-    return gram_residual(weight).square().sum((-2, -1))
+    zeros = extra_zeros(weight, gram)
+    squared = gram_residual(weight).square().sum((-2, -1))
+    return squared + zeros if zeros else squared
 
 
 def double_soft_orthogonality_penalty(weight: Tensor) -> Tensor:
@@ -118,26 +146,30 @@ def double_soft_orthogonality_penalty(weight: Tensor) -> Tensor:
     return 2 * soft_orthogonality_penalty(weight) + floor
 
 
-def mutual_coherence_penalty(weight: Tensor) -> Tensor:
+def mutual_coherence_penalty(weight: Tensor, gram: Gram = "smaller") -> Tensor:
     """max_ij |G − I|_ij (MC); at a tie the subgradient is shared equally, at G = I it is 0.
 
+    Entries of one Gram matrix do not follow from the other: here the larger one is computed, at its cost.
     Args: weight (..., d_out, d_in).
     Returns: (...), in [0, ∞).
     Source: Bansal, Chen & Wang 2018.
     """
-    return gram_residual(weight).abs().amax((-2, -1))
+    return gram_residual(weight, gram).abs().amax((-2, -1))
 
 
-def srip_penalty(weight: Tensor) -> Tensor:
+def srip_penalty(weight: Tensor, gram: Gram = "smaller") -> Tensor:
     """‖G − I‖₂ = max_i |λ_i(G) − 1|, the spectral norm (SRIP); its subgradient at G = I is 0.
 
-    Exact by eigenvalues, where the paper runs two steps of power iteration.
+    For the larger G at least 1: below, its zero eigenvalues are the farthest from 1 and the gradient is 0.
+    Exact by eigenvalues, where the paper runs two steps of power iteration; not squared, where the authors' code adds
+    the square ‖G − I‖₂².
     Args: weight (..., d_out, d_in).
-    Returns: (...), in [0, ∞); NaN for a non-finite matrix.
+    Returns: (...), in [1, ∞) for the larger G, else in [0, ∞); NaN for a non-finite matrix.
     Source: Bansal, Chen & Wang 2018.
     """
     residual, finite = _finite_or_zero(gram_residual(weight))
-    return _nan_where_not(finite, torch.linalg.eigvalsh(residual).abs().amax(-1))
+    norm = torch.linalg.eigvalsh(residual).abs().amax(-1)
+    return _nan_where_not(finite, norm.clamp_min(1) if extra_zeros(weight, gram) else norm)
 
 
 def spectral_norm_penalty(weight: Tensor) -> Tensor:
@@ -172,12 +204,17 @@ def weight_decay_penalty(weight: Tensor) -> Tensor:
     return weight.square().sum((-2, -1)) / 2
 
 
-PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
+# Penalties made of one G − I: they also take `gram`.
+GRAM_PENALTIES: dict[str, Callable[..., Tensor]] = {
     "werank": werank_penalty,
     "soft_orthogonality": soft_orthogonality_penalty,
-    "double_soft_orthogonality": double_soft_orthogonality_penalty,
     "mutual_coherence": mutual_coherence_penalty,
     "srip": srip_penalty,
+}
+
+PENALTIES: dict[str, Callable[..., Tensor]] = {
+    **GRAM_PENALTIES,
+    "double_soft_orthogonality": double_soft_orthogonality_penalty,
     "spectral_norm": spectral_norm_penalty,
     "nuclear_norm": nuclear_norm_penalty,
     "weight_decay": weight_decay_penalty,
@@ -219,12 +256,15 @@ def layer_weights(schedule: str | Sequence[float], num_layers: int) -> tuple[flo
     raise ValueError(f"layer schedule {schedule!r} is unknown; choose one of {', '.join(SCHEDULES)} or a list.")
 
 
-def total_penalty(weights: Sequence[Tensor], penalty: str, layer_weights: Sequence[float]) -> Tensor:
+def total_penalty(
+    weights: Sequence[Tensor], penalty: str, layer_weights: Sequence[float], gram: Gram = "smaller"
+) -> Tensor:
     """Σ_l w_l · penalty(W_l); the caller multiplies by the strength. Layers of weight 0 are not computed.
 
-    Args: weights, L matrices (..., d_out, d_in), convolutions through `weight_matrix`; penalty, a key of `PENALTIES`.
+    Args: weights, L matrices (..., d_out, d_in), convolutions through `weight_matrix`; penalty, a key of `PENALTIES`;
+        gram, for those in `GRAM_PENALTIES`.
     Returns: (...); zero where there is nothing to penalise.
-    Raises: ValueError for an unknown penalty, no layer, or a number of weights other than L.
+    Raises: ValueError for an unknown penalty or gram, no layer, or a number of weights other than L.
     """
     if penalty not in PENALTIES:
         raise ValueError(f"penalty {penalty!r} is unknown; choose one of {', '.join(PENALTIES)}.")
@@ -234,15 +274,16 @@ def total_penalty(weights: Sequence[Tensor], penalty: str, layer_weights: Sequen
     for weight, w in zip(weights, layer_weights, strict=True):
         if w:
             groups.setdefault(weight.shape, []).append((weight, w))
-    terms = [_weighted_penalty(group, penalty) for group in groups.values()]
+    value = partial(PENALTIES[penalty], gram=gram) if penalty in GRAM_PENALTIES else PENALTIES[penalty]
+    terms = [_weighted_penalty(group, value) for group in groups.values()]
     return torch.stack(terms).sum(0) if terms else weights[0].new_zeros(weights[0].shape[:-2])
 
 
-def _weighted_penalty(group: Sequence[tuple[Tensor, float]], penalty: str) -> Tensor:
+def _weighted_penalty(group: Sequence[tuple[Tensor, float]], penalty: Callable[[Tensor], Tensor]) -> Tensor:
     """Σ w · penalty(W) over layers of equal shape, as one batch: on small layers the calls cost more than the sums."""
     if len(group) == 1:
         weight, w = group[0]
-        return w * PENALTIES[penalty](weight)
-    values = PENALTIES[penalty](torch.stack([weight for weight, _ in group]))
+        return w * penalty(weight)
+    values = penalty(torch.stack([weight for weight, _ in group]))
     scales = values.new_tensor([w for _, w in group]).reshape(-1, *(1,) * (values.ndim - 1))
     return (scales * values).sum(0)

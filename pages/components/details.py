@@ -119,7 +119,7 @@ def show_rank_accuracy(choice: Choice) -> None:
 
 
 def show_settings(choice: Choice) -> None:
-    """Every setting that has an effect, beside the default, and the formulas of the metrics drawn."""
+    """Every setting that has an effect, beside the default, and the formulas of penalty and metrics."""
     config = choice.spec.config
     default = type(config)()
     rows = [
@@ -134,6 +134,8 @@ def show_settings(choice: Choice) -> None:
         if name not in ("strength", "model_seed", "data_seed")
     ]
     st.dataframe(rows, hide_index=True, alt="The settings of this sweep")
+    if config.penalty_sentence:
+        st.caption(config.penalty_sentence)
     for known in dict.fromkeys(MetricKey.parse(key).known for key in choice.metrics):
         st.caption(known.tooltip)
     st.caption(f"Code version of new runs is recorded with each run; sweep {choice.sweep_id}.")

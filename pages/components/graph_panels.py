@@ -1,4 +1,7 @@
-"""Details that only graphs have: pictures of the embedding, layer schedules side by side, the probe's C curve."""
+"""Details that only graphs have: pictures of the embedding, sweeps side by side, the probe's C curve."""
+
+from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -8,6 +11,8 @@ from pages.components import actions, cached
 from pages.components.answer import Choice
 from pages.components.charts import show_figure, theme
 from pages.components.comparison import Item, overlaid
+from werank_core.config import ExperimentConfig
+from werank_core.config.formulas import Gram
 from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.embeddings import Picture, plot_embeddings
 from werank_core.figures.formats import format_strength
@@ -16,6 +21,7 @@ from werank_core.figures.strength import plot_strength
 from werank_core.figures.summaries import summarize_strength
 from werank_core.settings import settings
 
+GRAMS: tuple[str, ...] = get_args(Gram)
 SCHEDULES = ("uniform", "first", "last", "linear")
 
 
@@ -51,29 +57,41 @@ def _only(frame: pd.DataFrame, strength: float, seed: int) -> np.ndarray:
 
 def show_schedules(choice: Choice) -> None:
     """This sweep beside those that differ from it in the layer schedule alone."""
-    specs = {
-        name: choice.spec.model_copy(
-            update={"config": choice.spec.config.replaced(alpha_schedule=name, alpha_weights=()), "name": ""}
-        )
-        for name in SCHEDULES
-    }
-    items = {
-        name: Item(name, name, sweep_id, None) for name, spec in specs.items() if (sweep_id := cached.sweep_id(spec))
-    }
-    missing = [name for name in SCHEDULES if name not in items]
     st.caption("Which layers should carry the penalty? The same sweep with the strength on all, one or later layers.")
+    configs = {name: choice.spec.config.replaced(alpha_schedule=name, alpha_weights=()) for name in SCHEDULES}
+    _show_side_by_side(choice, configs, "schedules")
+
+
+def show_grams(choice: Choice) -> None:
+    """This sweep beside those that differ from it in the Gram matrix of the penalty alone."""
+    if not choice.spec.config.applies("gram"):
+        st.info("This penalty is the same for both Gram matrices of a weight.")
+        return
+    st.caption(
+        "W Wᵀ (output), WᵀW (input) or the smaller of them. For the larger one the unsquared norm has a floor and a "
+        "weaker pull, so the same α is another strength."
+    )
+    configs = {gram: choice.spec.config.replaced(gram=gram) for gram in GRAMS}
+    _show_side_by_side(choice, configs, "grams")
+
+
+def _show_side_by_side(choice: Choice, configs: Mapping[str, ExperimentConfig], name: str) -> None:
+    """The same sweep with each of the configs, one line each; a button trains what is missing."""
+    specs = {key: choice.spec.model_copy(update={"config": config, "name": ""}) for key, config in configs.items()}
+    items = {key: Item(key, key, sweep_id, None) for key, spec in specs.items() if (sweep_id := cached.sweep_id(spec))}
+    missing = [key for key in specs if key not in items]
     if missing and st.button(
-        f"Train {', '.join(missing)}", disabled=settings().demo, key=f"{choice.prefix}_train_schedules"
+        f"Train {', '.join(missing)}", disabled=settings().demo, key=f"{choice.prefix}_train_{name}"
     ):
-        for name in missing:
-            actions.submit(specs[name])
+        for key in missing:
+            actions.submit(specs[key])
         st.rerun()
     frame = overlaid(list(items.values()))
     summary = summarize_strength(frame, choice.experiment.headline)
     label = choice.experiment.strength_label
     figure = plot_strength(summary, frame, choice.experiment.headline, strength_label=label, theme=theme())
     alt = strength_alt_text(summary, choice.experiment.headline, label)
-    show_figure(figure, f"{choice.prefix}_schedules", alt=alt, table=summary)
+    show_figure(figure, f"{choice.prefix}_{name}", alt=alt, table=summary)
 
 
 def show_probe_curves(choice: Choice) -> None:

@@ -10,6 +10,7 @@ from pages.components import actions, cached
 from pages.components.charts import Chart, show_chart, show_figure, theme
 from pages.components.destinations import DESTINATIONS, show_sweep_link
 from pages.components.live import NO_WORKER, ago
+from werank_core.config import penalty_formula
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.formats import format_strength, format_value
@@ -29,8 +30,8 @@ def show_claims() -> None:
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
         st.markdown(
-            "**WERank.** Encoders trained without labels lose rank; a penalty $\\lVert W^\\top W - I\\rVert_F$ on "
-            "every layer keeps it. [arXiv 2402.09586](https://arxiv.org/abs/2402.09586)"
+            f"**WERank.** Encoders trained without labels lose rank; a penalty ${penalty_formula('werank').latex}$, G "
+            "a Gram matrix of the weights, on every layer keeps it. [arXiv 2402.09586](https://arxiv.org/abs/2402.09586)"
         )
         _show_newest("toy_ssl")
     with right.container(border=True, height="stretch"):

@@ -53,6 +53,7 @@ PANELS = {
         "Rank against accuracy",
         "Embedding",
         "Layer schedules",
+        "Gram matrices",
         "Probe",
         "Runs",
         "Settings",

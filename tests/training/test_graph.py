@@ -149,6 +149,25 @@ class TestRunsOfABatch:
         assert all(torch.equal(t, tensors(alone, 0)[name]) for name, t in tensors(together, 1).items())
 
 
+class TestPenalty:
+    @pytest.mark.parametrize("gram", ["smaller", "output", "input"])
+    def test_it_is_on_the_gram_matrix_that_the_config_names(self, gram: str, tmp_path: Path) -> None:
+        """12 features, widths 14 and 6, head 8: wide and narrow layers, one of each orientation."""
+        task = GraphSSL(batch_of(small(gram=gram, hidden_width=14, penalize_head=True, strength=0.5)), tmp_path)
+        task.advance(0)
+        start = GraphSSL(batch_of(small(gram=gram, hidden_width=14)), tmp_path).model.parameters
+        weights = [p.detach()[0] for name, p in start.items() if name.endswith("weight") and p.ndim == 3]
+        assert [tuple(w.shape) for w in weights] == [(14, 12), (6, 14), (8, 6), (6, 8)]
+        expected = 0.0
+        for w in weights:
+            of_output = w.shape[0] <= w.shape[1] if gram == "smaller" else gram == "output"
+            g = w @ w.mT if of_output else w.mT @ w
+            expected += float(torch.linalg.matrix_norm(g - torch.eye(len(g))))
+        assert task.last_losses["penalty"].item() == pytest.approx(expected, rel=1e-5)
+        parts = {name: value.item() for name, value in task.last_losses.items()}
+        assert parts["loss"] == pytest.approx(parts["objective"] + 0.5 * expected, rel=1e-5)
+
+
 class TestLoop:
     def test_stopped_and_resumed_is_as_if_never_stopped(self, tmp_path: Path) -> None:
         batch = batch_of(small(), small(strength=0.1, model_seed=1))

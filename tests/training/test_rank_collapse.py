@@ -338,6 +338,19 @@ def test_werank_holds_rank_up_against_weight_decay() -> None:
     assert record[1, 1] > 1.4 * plain[1, 1]
 
 
+@pytest.mark.parametrize("gram", ["smaller", "output", "input"])
+def test_werank_is_on_the_gram_matrix_that_the_config_names(gram: str) -> None:
+    task = RankCollapse(make_batch(SMALL.replaced(width=11, werank_strength=0.05, werank_gram=gram), (0.0,), seeds=1))
+    hidden = [weight.detach()[0] for weight in task.model.weights()][:-1]
+    assert hidden[0].shape[0] != hidden[0].shape[1]
+    expected = 0.0
+    for w in hidden:
+        of_output = w.shape[0] <= w.shape[1] if gram == "smaller" else gram == "output"
+        g = w @ w.mT if of_output else w.mT @ w
+        expected += float(torch.linalg.matrix_norm(g - torch.eye(len(g))))
+    assert task.measure(0)[0]["penalty"].item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_class_with_one_sample_and_a_class_nobody_tests() -> None:
     config = SMALL.replaced(num_samples=4, num_classes=3, imbalance=0.01)
     record = trained(make_batch(config)).values[-1]

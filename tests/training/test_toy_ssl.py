@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from werank_core.config import TOY_PRESETS, ToySSLConfig
+from werank_core.regularizers import GRAMS, Gram
 from werank_core.sweeps import RunBatch, SweepSpec, batches
 from werank_core.training.recorder import MemorySink, Recorder, Workplace
 from werank_core.training.toy_ssl import ToySSL, train
@@ -53,6 +54,16 @@ def test_a_slice_of_a_batch_equals_the_solo_run(objective: str) -> None:
     for name, stacked in together.model.parameters.items():
         solo = torch.cat([task.model.parameters[name] for task in alone])
         torch.testing.assert_close(stacked, solo, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("gram", GRAMS)
+def test_the_penalty_is_on_the_gram_matrix_that_the_config_names(gram: Gram) -> None:
+    """Input 6 wide, encoder 5 wide: the first layer's Gram matrices differ, the others are square."""
+    task = ToySSL(make_batch(SMALL.replaced(gram=gram, projector_depth=1, penalize_head=True)))
+    weights = [parameter.detach() for name, parameter in task.model.parameters.items() if name.endswith("weight")]
+    products = [w.mT @ w if gram == "input" else w @ w.mT for w in weights]
+    expected = sum(torch.linalg.matrix_norm(g - torch.eye(g.shape[-1])) for g in products)
+    torch.testing.assert_close(task.measure(0)[0]["penalty"], expected)
 
 
 def test_runs_may_differ_in_noise_rate_and_decay_inside_a_batch() -> None:

@@ -1,5 +1,6 @@
 """Frozen configs: one schema is form, CLI, validation, record and cache key."""
 
+from werank_core.config.formulas import Formula, penalty_formula
 from werank_core.config.graph import GRAPH_PRESETS, GraphConfig
 from werank_core.config.rank_collapse import RANK_COLLAPSE_PRESETS, RankCollapseConfig
 from werank_core.config.schema import ExperimentConfig, explain, setting, trait
@@ -10,10 +11,12 @@ __all__ = [
     "RANK_COLLAPSE_PRESETS",
     "TOY_PRESETS",
     "ExperimentConfig",
+    "Formula",
     "GraphConfig",
     "RankCollapseConfig",
     "ToySSLConfig",
     "explain",
+    "penalty_formula",
     "setting",
     "trait",
 ]

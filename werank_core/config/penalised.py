@@ -4,26 +4,24 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from werank_core.config.formulas import GRAM_PENALTIES, PENALTIES, Formula, Gram, Penalty, penalty_formula
 from werank_core.config.schema import ExperimentConfig, setting
 
-Penalty = Literal[
-    "werank",
-    "soft_orthogonality",
-    "double_soft_orthogonality",
-    "mutual_coherence",
-    "srip",
-    "spectral_norm",
-    "nuclear_norm",
-    "weight_decay",
-]
 Schedule = Literal["uniform", "last", "first", "linear", "explicit"]
+
+
+_FORMULAS = ", ".join(f"{name} {penalty_formula(name).text}" for name in PENALTIES)
+GRAM_HELP = "Gram matrix G: output is W Wᵀ, input WᵀW (W as outputs × inputs), smaller the smaller of the two."
 
 
 class PenalisedConfig(ExperimentConfig):
     """Base of the configs whose strength multiplies Σ w_l · penalty(W_l) over the encoder's layers."""
 
     depth: int = setting(4, "Number of weight layers.", group="encoder", unit="layers", ge=1, le=32)
-    penalty: Penalty = setting("werank", "Regularizer that the strength multiplies.", group="penalty")
+    penalty: Penalty = setting(
+        "werank", f"Regularizer of a layer that the strength multiplies: {_FORMULAS}.", group="penalty"
+    )
+    gram: Gram = setting("smaller", GRAM_HELP, group="penalty", title="Gram matrix", when={"penalty": GRAM_PENALTIES})
     alpha_schedule: Schedule = setting(
         "uniform", "How the strength is spread over the layers.", group="penalty", title="Layer schedule"
     )
@@ -36,6 +34,20 @@ class PenalisedConfig(ExperimentConfig):
     def schedule(self) -> str | tuple[float, ...]:
         """The layer schedule by name, or the explicit weights."""
         return self.alpha_weights if self.alpha_schedule == "explicit" else self.alpha_schedule
+
+    @property
+    def penalty_formula(self) -> Formula:
+        """What α wₗ multiplies for layer l."""
+        return penalty_formula(self.penalty, self.gram)
+
+    @property
+    def penalty_sentence(self) -> str:
+        """The penalty of this run in words."""
+        layers = "encoder, and of projector and predictor" if self.penalize_head else "encoder"
+        weights = "" if self.alpha_schedule == "uniform" else f", layer weights {self.alpha_schedule}"
+        return (
+            f"The strength multiplies {self.penalty_formula.sentence}; summed over the layers of the {layers}{weights}."
+        )
 
     @model_validator(mode="after")
     def _weights_fit_the_depth(self) -> Self:

@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from werank_core.config.formulas import Formula, Gram, penalty_formula
+from werank_core.config.penalised import GRAM_HELP
 from werank_core.config.schema import Condition, ExperimentConfig, setting
 from werank_core.vocabulary import KMEANS, VARIATION_METRICS
 
@@ -95,6 +97,7 @@ class RankCollapseConfig(ExperimentConfig):
         0.0, "Strength α of WERank on the hidden layers, against the decay.", group="penalty", title="WERank α",
         ge=0, le=1e4, log=True,
     )  # fmt: skip
+    werank_gram: Gram = setting("smaller", GRAM_HELP, group="penalty", title="WERank Gram matrix")
     centroid_loss: bool = setting(
         False, "Train a twin on the class means alone and record how far apart the weights end.", group="objective",
         title="Centroid twin",
@@ -145,6 +148,20 @@ class RankCollapseConfig(ExperimentConfig):
     def target_rank(self) -> int:
         """K of distance to rank K and of cluster variation."""
         return self.num_clusters if self.clusters == "kmeans" else self.classes
+
+    @property
+    def werank_formula(self) -> Formula:
+        """What the WERank strength multiplies for a hidden layer."""
+        return penalty_formula("werank", self.werank_gram)
+
+    @property
+    def penalty_sentence(self) -> str:
+        """What λ and, where there is one, the WERank strength multiply."""
+        decay = penalty_formula("weight_decay").text
+        how = "is added to the loss" if self.coupled else "is taken by steps of its own (AdamW)"
+        sentence = f"The strength λ multiplies {decay} of every layer, which {how}."
+        werank = f" WERank α multiplies {self.werank_formula.sentence}; summed over the hidden layers."
+        return sentence + (werank if self.werank_strength else "")
 
     @property
     def coupled(self) -> bool:

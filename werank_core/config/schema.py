@@ -77,6 +77,11 @@ class ExperimentConfig(BaseModel):
         return True
 
     @property
+    def penalty_sentence(self) -> str:
+        """What the strength multiplies, in words."""
+        return ""
+
+    @property
     def steps_field(self) -> str:
         """Name of the field that counts training steps."""
         return "steps"

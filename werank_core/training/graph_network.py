@@ -112,10 +112,11 @@ class GraphLoss:
 
     def _penalty(self, parameters: State) -> Tensor:
         convolutions = [parameters[f"encoder.convolutions.{layer}.weight"] for layer in range(self._config.depth)]
-        penalty = total_penalty(convolutions, self._config.penalty, self._layer_weights)
+        name, gram = self._config.penalty, self._config.gram
+        penalty = total_penalty(convolutions, name, self._layer_weights, gram)
         if self._config.penalize_head and self._config.head_width:
             head = [parameters[f"head.{part}.weight"] for part in ("first", "second")]
-            penalty = penalty + total_penalty(head, self._config.penalty, (1.0, 1.0))
+            penalty = penalty + total_penalty(head, name, (1.0, 1.0), gram)
         return penalty
 
 

@@ -141,11 +141,11 @@ class RankCollapse:
         return outputs
 
     def _penalty(self, state: State) -> Tensor:
-        """Σ ‖G_l − I‖_F over hidden layers, `(R,)`; 0 without one."""
+        """Σ ‖G_l − I‖_F over hidden layers, G_l as `werank_gram` says, `(R,)`; 0 without one."""
         hidden = [weight.flatten(2) for weight in weights_of(state).values()][:-1]
         if not hidden:
             return self._decays.new_zeros(len(next(iter(state.values()))))
-        return total_penalty(hidden, "werank", layer_weights("uniform", len(hidden)))
+        return total_penalty(hidden, "werank", layer_weights("uniform", len(hidden)), self.config.werank_gram)
 
     def _advance_twin(self, factor: float) -> None:
         """The same step on the class means, weighted n_k/N."""

@@ -115,9 +115,10 @@ class ToySSL:
         return {"loss": loss, "objective": objective, "penalty": penalty}
 
     def _penalty(self) -> Tensor:
-        penalty = total_penalty(self.model.weights("encoder"), self.config.penalty, self._layer_weights)
+        penalty, gram = self.config.penalty, self.config.gram
+        total = total_penalty(self.model.weights("encoder"), penalty, self._layer_weights, gram)
         head = self.model.weights("projector") + self.model.weights("predictor") if self.config.penalize_head else []
-        return penalty + total_penalty(head, self.config.penalty, (1.0,) * len(head)) if head else penalty
+        return total + total_penalty(head, penalty, (1.0,) * len(head), gram) if head else total
 
     def _objective(self, views: Tensor) -> Tensor:
         config = self.config
