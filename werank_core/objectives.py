@@ -9,8 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EPSILON = 1e-4
+# Under the root of a standard deviation, as the authors' codes have it. Each meets the variance of embeddings: a loss
+# knows their scale where the variance is not far above it.
+VICREG_EPSILON = 1e-4
+BARLOW_EPSILON = 1e-5
 
+# Objectives that do not change when the same vector is added to every embedding of both views: a bias that only does
+# that has no gradient, and an adaptive optimizer would turn the rounding of it into full steps.
+SHIFT_INVARIANT = frozenset({"vicreg", "barlow_twins"})
 
 CACHE_ELEMENTS = 2**17  # products of one block of runs: what stays in a core's cache until it is used
 
@@ -177,7 +183,8 @@ class _MeanCosine(torch.autograd.Function):
     @staticmethod
     def forward(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         squared = prediction.square().sum(-1, keepdim=True).clamp_min(1e-16)
-        scale = (squared * target.square().sum(-1, keepdim=True).clamp_min(1e-16)).rsqrt()
+        # a root each: the product of two squared norms leaves float32 for embeddings of length 1e10
+        scale = squared.rsqrt() * target.square().sum(-1, keepdim=True).clamp_min(1e-16).rsqrt()
         cosine = (prediction * target).sum(-1, keepdim=True) * scale
         return cosine.mean((-2, -1)), scale, cosine / squared
 
@@ -237,7 +244,7 @@ def vicreg(
 
 
 def _variance_hinge(z: Tensor) -> Tensor:
-    return torch.relu(1 - (z.var(-2) + EPSILON).sqrt()).mean(-1)
+    return torch.relu(1 - (z.var(-2) + VICREG_EPSILON).sqrt()).mean(-1)
 
 
 def _off_diagonal_covariance(z: Tensor) -> Tensor:
@@ -258,8 +265,8 @@ def barlow_twins(view_1: Tensor, view_2: Tensor, *, redundancy_weight: float = 0
     Returns:
         Loss `(...)`, at least 0.
 
-    Source: Zbontar et al. 2021, eqs. 1-2; dimensions are standardised with ε = 1e-4 under the root (ours, so that a
-    collapsed dimension has a finite gradient).
+    Source: Zbontar et al. 2021, eqs. 1-2; dimensions are standardised as by their BatchNorm, biased variance and
+    ε = 1e-5 under the root. ε decides results: with 1e-4 ReLU encoders on digits end with 40 instead of 47 dimensions.
     """
     correlation = _standardized(view_1).mT @ _standardized(view_2) / view_1.shape[-2]
     diagonal = correlation.diagonal(dim1=-2, dim2=-1)
@@ -270,4 +277,4 @@ def barlow_twins(view_1: Tensor, view_2: Tensor, *, redundancy_weight: float = 0
 
 def _standardized(z: Tensor) -> Tensor:
     centred = z - z.mean(-2, keepdim=True)
-    return centred / (centred.square().mean(-2, keepdim=True) + EPSILON).sqrt()
+    return centred / (centred.square().mean(-2, keepdim=True) + BARLOW_EPSILON).sqrt()

@@ -228,6 +228,10 @@ class TestKeeping:
         assert rows.sum(axis=1).tolist() == pytest.approx([1, 0, 1])
         assert np.allclose(scaled_features(sparse.csr_array(x), "row").toarray(), rows)
         assert np.allclose(scaled_features(x, "standard"), stats.zscore(x, axis=0))
+        for scale in (1e-2, 1.0, 1e2):
+            constant = np.full((1000, 2), 0.1 * scale, np.float32)  # the float32 deviation of 0.1 is 1e-8, not 0
+            assert not scaled_features(constant, "standard").any()
+            assert np.allclose(scaled_features(scale * x, "standard"), stats.zscore(x, axis=0), atol=1e-4)
 
 
 class TestOwnGraph:

@@ -120,8 +120,11 @@ def scaled_features(features: Features, scaling: str) -> Features:
         )
     if scaling == "standard":
         dense = features if isinstance(features, np.ndarray) else features.toarray()
-        deviation = dense.std(axis=0)
-        return (dense - dense.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+        # sums in float64: in float32 a constant column of 0.1 has a deviation that is not 0, and becomes one of -1
+        mean, deviation = (of(dense, axis=0, dtype=np.float64) for of in (np.mean, np.std))
+        varies = deviation > 1e-10 * np.abs(dense).max(axis=0)
+        shift, scale = np.where(varies, mean, dense[0]), np.where(varies, deviation, 1)
+        return (dense - shift.astype(dense.dtype)) / scale.astype(dense.dtype)
     return features
 
 
