@@ -14,8 +14,9 @@ from torch import Tensor
 VICREG_EPSILON = 1e-4
 BARLOW_EPSILON = 1e-5
 
-# Objectives that do not change when the same vector is added to every embedding of both views: a bias that only does
-# that has no gradient, and an adaptive optimizer would turn the rounding of it into full steps.
+# Objectives that do not change when the same vector is added to every embedding of both views. That may be all a bias
+# does: in the last layer, and in any other for a unit whose activation is on one side for all rows. Its gradient is 0
+# then, and Adam makes full steps of the rounding of it. Networks of these objectives have no biases.
 SHIFT_INVARIANT = frozenset({"vicreg", "barlow_twins"})
 
 CACHE_ELEMENTS = 2**17  # products of one block of runs: what stays in a core's cache until it is used

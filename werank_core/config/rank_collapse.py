@@ -82,7 +82,9 @@ class RankCollapseConfig(ExperimentConfig):
     width: int = setting(
         64, "Units (or channels) of a hidden layer.", group="encoder", unit="units", ge=1, le=2048, log=True
     )
-    bias: bool = setting(True, "Whether layers have a bias (never penalised).", group="encoder")
+    bias: bool = setting(
+        True, "Whether layers have a bias (never penalised); none where BatchNorm follows.", group="encoder"
+    )
     batch_norm: bool = setting(
         False, "Normalise every hidden layer over the batch.", group="encoder", title="BatchNorm"
     )

@@ -66,7 +66,12 @@ class ToySSLConfig(PenalisedConfig):
     width: int = setting(
         64, "Width of every layer, the output included.", group="encoder", unit="units", ge=1, le=2048, log=True
     )
-    bias: bool = setting(False, "Whether layers have a bias (never penalised).", group="encoder")
+    # VICReg and Barlow Twins subtract the mean of every embedding: a bias then has no gradient wherever a unit is on
+    # one side for all rows, and Adam would make full steps of the rounding of it.
+    bias: bool = setting(
+        False, "Whether layers have a bias (never penalised).", group="encoder",
+        when={"objective": ("infonce", "byol")},
+    )  # fmt: skip
     init: Literal["default", "orthogonal", "decaying"] = setting(
         "default",
         "PyTorch's default, orthogonal, or singular values exp(-0.35 i).",

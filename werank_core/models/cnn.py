@@ -17,7 +17,7 @@ def _norm(batch_norm: bool, width: int) -> nn.Module:
 
 
 def _convolution(d_in: int, d_out: int, stride: int, bias: bool) -> nn.Conv2d:
-    """3×3 with padding 1: side s becomes ⌈s / stride⌉."""
+    """3×3 with padding 1: side s becomes ⌈s / stride⌉. Without a bias wherever BatchNorm would subtract it again."""
     return nn.Conv2d(d_in, d_out, 3, stride=stride, padding=1, bias=bias)
 
 
@@ -51,7 +51,7 @@ class CNN(nn.Module):
         convolutions = []
         for d_in, d_out in pairwise(channels):
             stride = 2 if side > SMALLEST_SIDE else 1
-            convolutions.append(_convolution(d_in, d_out, stride, bias))
+            convolutions.append(_convolution(d_in, d_out, stride, bias and not batch_norm))
             side = -(-side // stride)
         self.convolutions = nn.ModuleList(convolutions)
         self.norms = nn.ModuleList(_norm(batch_norm, width) for _ in convolutions)
@@ -73,7 +73,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, activation: Activation, bias: bool, batch_norm: bool) -> None:
         super().__init__()
         self.norm_1, self.norm_2 = _norm(batch_norm, width), _norm(batch_norm, width)
-        self.first, self.second = _convolution(width, width, 1, bias), _convolution(width, width, 1, bias)
+        self.first, self.second = (_convolution(width, width, 1, bias and not batch_norm) for _ in range(2))
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = shape
-        self.stem = _convolution(shape[0], width, 2 if shape[1] > SMALLEST_SIDE else 1, bias)
+        self.stem = _convolution(shape[0], width, 2 if shape[1] > SMALLEST_SIDE else 1, bias and not batch_norm)
         blocks = (depth - 2) // 2
         self.blocks = nn.ModuleList(ResidualBlock(width, activation, bias, batch_norm) for _ in range(blocks))
         self.norm = _norm(batch_norm, width)

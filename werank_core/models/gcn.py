@@ -104,16 +104,29 @@ class GCNEncoder(nn.Module):
         widths: output width of every layer, at least one.
         norm: `batch` with momentum 0.99 in PyTorch's sense, so that running statistics are nearly the last batch's;
             `layer` over each node's units; `none`.
+        bias: whether units get a shift where no BatchNorm centres them; not for objectives that take it out again.
+        last_scale: whether the last norm learns a factor a unit; not where the objective standardises units.
     Source: Thakoor et al. 2022; per-node layer norm is ours (their reference normalises over the whole graph).
     """
 
-    def __init__(self, d_in: int, widths: Sequence[int], norm: Norm = "batch", *, bfloat16: bool = False) -> None:
+    def __init__(
+        self,
+        d_in: int,
+        widths: Sequence[int],
+        norm: Norm = "batch",
+        *,
+        bias: bool = True,
+        last_scale: bool = True,
+        bfloat16: bool = False,
+    ) -> None:
         super().__init__()
         sizes = list(zip([d_in, *widths], widths, strict=False))
         self.convolutions = nn.ModuleList(
-            GraphConvolution(i, o, bias=norm != "batch", bfloat16=bfloat16) for i, o in sizes
+            GraphConvolution(i, o, bias=bias and norm != "batch", bfloat16=bfloat16) for i, o in sizes
         )
-        self.norms = nn.ModuleList(_norm(norm, width) for width in widths)
+        self.norms = nn.ModuleList(_norm(norm, width, bias) for width in widths)
+        if norm != "none" and not last_scale:
+            _fix_scale(self.norms[-1], widths[-1])
         self.activations = nn.ModuleList(PReLU() for _ in widths)
 
     def forward(self, view: GraphView) -> Tensor:
@@ -133,21 +146,29 @@ class GCNEncoder(nn.Module):
         reset_parameters(self)
 
 
-def _norm(norm: Norm, width: int) -> nn.Module:
+def _norm(norm: Norm, width: int, bias: bool) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm1d(width, momentum=0.99)
-    return nn.LayerNorm(width) if norm == "layer" else nn.Identity()
+    return nn.LayerNorm(width, bias=bias) if norm == "layer" else nn.Identity()
+
+
+def _fix_scale(norm: nn.Module, width: int) -> None:
+    """Ones, which no optimizer sees, in the place of the factors that a norm learns."""
+    del norm.weight
+    norm.register_buffer("weight", torch.ones(width))
 
 
 class Predictor(nn.Module):
     """Linear -> PReLU -> Linear on each node: BGRL's predictor, and the projector of the other objectives.
 
+    Args:
+        bias: whether the layers have one; not for objectives that take every shift out again.
     Source: Thakoor et al. 2022 (hidden width 512, no BatchNorm); Zhu et al. 2020 (ELU there, PReLU here: ours).
     """
 
-    def __init__(self, d_in: int, hidden: int, d_out: int, *, bfloat16: bool = False) -> None:
+    def __init__(self, d_in: int, hidden: int, d_out: int, *, bias: bool = True, bfloat16: bool = False) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(d_in, hidden), nn.Linear(hidden, d_out)
+        self.first, self.second = nn.Linear(d_in, hidden, bias=bias), nn.Linear(hidden, d_out, bias=bias)
         self.activation = PReLU()
         self.short_operands = bfloat16
 

@@ -22,14 +22,19 @@ class MLP(nn.Module):
         sizes: widths from input to output; `len(sizes) - 1` weight layers. One size alone is the identity.
         activation: σ; "linear" makes a deep linear network.
         bias: whether b_l exists.
-        batch_norm: whether every layer but the last is normalised before σ.
+        batch_norm: whether every layer but the last is normalised before σ; BatchNorm would subtract b_l again, so
+            these layers have none.
     """
 
     def __init__(
         self, sizes: Sequence[int], activation: Activation = "relu", *, bias: bool = True, batch_norm: bool = False
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(d_in, d_out, bias=bias) for d_in, d_out in pairwise(sizes))
+        last = len(sizes) - 2
+        self.layers = nn.ModuleList(
+            nn.Linear(d_in, d_out, bias=bias and (layer == last or not batch_norm))
+            for layer, (d_in, d_out) in enumerate(pairwise(sizes))
+        )
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) if batch_norm else nn.Identity() for width in sizes[1:-1])
         self.activation = ACTIVATIONS[activation]()
 

@@ -11,11 +11,11 @@ class SSLNetwork(nn.Module):
 
     def __init__(self, config: ToySSLConfig, input_dimension: int) -> None:
         super().__init__()
-        width = config.width
-        self.encoder = MLP([input_dimension] + [width] * config.depth, config.encoder, bias=config.bias)
-        self.projector = MLP([width] * (config.projector_depth + 1), "relu", bias=config.bias)
+        width, bias = config.width, config.bias and config.applies("bias")
+        self.encoder = MLP([input_dimension] + [width] * config.depth, config.encoder, bias=bias)
+        self.projector = MLP([width] * (config.projector_depth + 1), "relu", bias=bias)
         hidden = [width, config.predictor_width, width] if config.objective == "byol" else [width]
-        self.predictor = MLP(hidden, "relu", bias=config.bias)
+        self.predictor = MLP(hidden, "relu", bias=bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`(..., B, d)` -> representations, embeddings, predictions, each `(..., B, width)`."""

@@ -1,5 +1,8 @@
 """Losses and gradients of a batch of runs, a block of the run axis at a time: the block size never changes a result.
 
+Results are equal up to the rounding of float32, and no step enlarges it: networks have no parameter whose gradient is 0
+in exact arithmetic (a bias before a loss or a norm that subtracts it), of whose rounding Adam would make full steps.
+
 On a GPU a block is one stacked model. On a CPU a graph step is bound by arithmetic from one run on and stacking only
 adds copies, so there blocks hold one run and its function is called directly.
 """

@@ -22,9 +22,13 @@ class GraphNetwork(nn.Module):
     def __init__(self, config: GraphConfig, d_in: int) -> None:
         super().__init__()
         width, short = config.output_width, config.bfloat16
-        self.encoder = GCNEncoder(d_in, config.widths, config.norm, bfloat16=short)
-        has_head = config.head_width > 0
-        self.head = Predictor(width, config.head_width, width, bfloat16=short) if has_head else nn.Identity()
+        # Barlow Twins divides by the scale of each unit: without a head the last norm's has no gradient but ε's
+        last_scale = config.objective != "barlow_twins" or config.head_width > 0
+        options = {"bias": config.objective not in objectives.SHIFT_INVARIANT, "bfloat16": short}
+        self.encoder = GCNEncoder(d_in, config.widths, config.norm, last_scale=last_scale, **options)
+        self.head: nn.Module = nn.Identity()
+        if config.head_width:
+            self.head = Predictor(width, config.head_width, width, **options)
 
     def forward(self, view: GraphView) -> tuple[Tensor, Tensor]:
         """Representations and embeddings, each (N, output_width)."""
