@@ -53,10 +53,28 @@ def test_configs_are_frozen_and_replaced_copies_are_validated() -> None:
 
 def test_presets_are_the_two_classic_cases_and_real_data_first() -> None:
     assert next(iter(TOY_PRESETS)) == "digits"
-    strong = TOY_PRESETS["strong_augmentation"][1]
-    assert (strong.depth, strong.augmented_fraction, strong.learning_rate, strong.steps) == (1, 0.5, 1e-3, 10_000)
-    over = TOY_PRESETS["over_parametrised"][1]
-    assert (over.depth, over.init, over.augmentation_strength, over.bias) == (2, "decaying", 0.001, False)
+
+
+def test_the_classic_presets_are_the_toy_tasks_of_their_source() -> None:
+    """case_1.py and case_2.py of facebookresearch/directclr, value by value; ours differ in one of them."""
+    strong, over = TOY_PRESETS["strong_augmentation"][1], TOY_PRESETS["over_parametrised"][1]
+    for config in (strong, over):
+        assert (config.dataset, config.dimension, config.width, config.encoder) == ("gaussian", 16, 16, "linear")
+        assert (config.objective, config.temperature, config.normalize, config.symmetric) == (
+            "infonce",
+            0.1,
+            False,
+            False,
+        )
+        assert (config.optimizer, config.momentum, config.weight_decay) == ("sgd", 0, 0)
+        assert (config.batch_size, config.steps, 2 * config.num_samples // 3) == (128, 10_000, 10_000)
+        assert config.projector_depth == 0
+    assert (strong.depth, strong.bias, strong.init, strong.learning_rate) == (1, True, "default", 1e-3)
+    assert (strong.augmentation_strength, strong.augmented_fraction) == (1.5, 0.5)
+    assert (over.depth, over.bias, over.init, over.learning_rate) == (2, False, "aligned", 1e-2)
+    assert (over.augmentation_strength, over.augmented_fraction) == (0.001, 1.0)
+    assert TOY_PRESETS["over_parametrised_haar"][1] == over.replaced(init="decaying")
+    assert TOY_PRESETS["strong_augmentation_no_bias"][1] == strong.replaced(bias=False)
 
 
 def test_registry_names_what_it_has() -> None:

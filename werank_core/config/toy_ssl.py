@@ -72,9 +72,9 @@ class ToySSLConfig(PenalisedConfig):
         False, "Whether layers have a bias (never penalised).", group="encoder",
         when={"objective": ("infonce", "byol")},
     )  # fmt: skip
-    init: Literal["default", "orthogonal", "decaying"] = setting(
+    init: Literal["default", "orthogonal", "aligned", "decaying"] = setting(
         "default",
-        "PyTorch's default, orthogonal, or singular values exp(-0.35 i).",
+        "PyTorch's default, orthogonal, or singular values exp(-0.35 i), aligned between layers or not (decaying).",
         group="encoder",
         title="Initialisation",
     )
@@ -155,20 +155,30 @@ class ToySSLConfig(PenalisedConfig):
         return self
 
 
+# The two toy cases of Jing et al. 2022 as their code runs them: training on 10,000 rows (two thirds of those drawn).
 _CLASSIC = {
-    "dataset": "gaussian", "encoder": "linear", "width": 16, "optimizer": "sgd", "batch_size": 128, "steps": 10_000,
-    "temperature": 0.1, "normalize": False, "symmetric": False,
+    "dataset": "gaussian", "num_samples": 15_000, "encoder": "linear", "width": 16, "optimizer": "sgd",
+    "batch_size": 128, "steps": 10_000, "temperature": 0.1, "normalize": False, "symmetric": False,
+}  # fmt: skip
+_OVER_PARAMETRISED = _CLASSIC | {
+    "depth": 2, "bias": False, "init": "aligned", "learning_rate": 1e-2, "augmentation_strength": 0.001,
+}  # fmt: skip
+_STRONG = _CLASSIC | {
+    "depth": 1, "bias": True, "init": "default", "learning_rate": 1e-3, "augmentation_strength": 1.5,
+    "augmented_fraction": 0.5,
 }  # fmt: skip
 
 TOY_PRESETS: dict[str, tuple[str, ToySSLConfig]] = {
     "digits": ("Digits", ToySSLConfig()),
     "mixture": ("Mixture", ToySSLConfig(dataset="mixture", num_samples=4000, dimension=32, width=32)),
-    "over_parametrised": (
-        "Over-parametrised",
-        ToySSLConfig(**_CLASSIC, depth=2, init="decaying", learning_rate=1e-2, augmentation_strength=0.001),
+    "over_parametrised": ("Over-parametrised", ToySSLConfig.model_validate(_OVER_PARAMETRISED)),
+    "over_parametrised_haar": (
+        "Over-parametrised (Haar)",
+        ToySSLConfig.model_validate(_OVER_PARAMETRISED | {"init": "decaying"}),
     ),
-    "strong_augmentation": (
-        "Strong augmentation",
-        ToySSLConfig(**_CLASSIC, depth=1, learning_rate=1e-3, augmentation_strength=1.5, augmented_fraction=0.5),
+    "strong_augmentation": ("Strong augmentation", ToySSLConfig.model_validate(_STRONG)),
+    "strong_augmentation_no_bias": (
+        "Strong augmentation (no bias)",
+        ToySSLConfig.model_validate(_STRONG | {"bias": False}),
     ),
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Activation = Literal["linear", "relu", "tanh", "gelu"]
-Init = Literal["default", "he", "orthogonal", "decaying"]
+Init = Literal["default", "he", "orthogonal", "decaying", "aligned"]
 
 ACTIVATIONS = {"linear": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 DECAY = 0.35
@@ -49,8 +49,10 @@ def initialize(module: nn.Module, generator: torch.Generator, init: Init = "defa
     """Draw every linear and convolution layer of a module, in order, from the generator.
 
     default: PyTorch's own, U(-1/√d_in, 1/√d_in), biases too. The others start biases at 0. he: N(0, 2/d_in) (He et al.
-    2015). orthogonal: (semi-)orthogonal. decaying: U diag(exp(-0.35 i)) Vᵀ with random orthogonal U, V, the
-    over-parametrised case of Jing et al. 2022 (rate is ours). A convolution counts as its (c_out, c_in·k·k) matrix.
+    2015). orthogonal: (semi-)orthogonal. aligned: U diag(exp(-0.35 i)) Vᵀ with the singular vectors of a matrix that is
+    uniform on [0, 1): the top ones are nearly constant vectors in every layer, so layers start aligned there (the
+    over-parametrised case in the code of Jing et al. 2022, rate included). decaying: the same singular values, U and V
+    orthogonal at random (Haar; ours). A convolution counts as its (c_out, c_in·k·k) matrix.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -69,13 +71,20 @@ def _initialize_layer(layer: nn.Linear | nn.Conv2d, generator: torch.Generator, 
     elif init == "orthogonal":
         nn.init.orthogonal_(matrix, generator=generator)
     else:
-        matrix.copy_(_decaying_matrix(d_out, d_in, generator))
+        matrix.copy_(_decaying_matrix(d_out, d_in, generator, aligned=init == "aligned"))
     if layer.bias is not None:
         layer.bias.uniform_(-bound, bound, generator=generator) if init == "default" else layer.bias.zero_()
 
 
-def _decaying_matrix(d_out: int, d_in: int, generator: torch.Generator) -> Tensor:
+def _decaying_matrix(d_out: int, d_in: int, generator: torch.Generator, *, aligned: bool) -> Tensor:
+    """U diag(exp(-0.35 i)) Vᵀ, U and V of a uniform random matrix or orthogonal at random."""
     size = min(d_out, d_in)
+    decay = torch.exp(-DECAY * torch.arange(size))
+    if aligned:
+        drawn = torch.rand(d_out, d_in, generator=generator)
+        left, _, right = torch.linalg.svd(drawn.double(), full_matrices=False)
+        matrix: Tensor = left * decay @ right
+        return matrix
     left = nn.init.orthogonal_(torch.empty(d_out, size), generator=generator)
     right = nn.init.orthogonal_(torch.empty(d_in, size), generator=generator)
-    return left * torch.exp(-DECAY * torch.arange(size)) @ right.T
+    return left * decay @ right.T
