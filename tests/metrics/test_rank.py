@@ -106,11 +106,60 @@ def test_the_soft_ranks_are_ordered(spectrum: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", SCALE_FREE)
+@pytest.mark.parametrize("rows", [12, 100])
 @settings(max_examples=20, deadline=None)
-@given(scale=st.floats(1e-100, 1e100), seed=st.integers(0, 1000))
-def test_scale_does_not_matter(name: str, scale: float, seed: int) -> None:
-    matrix = random_matrix(12, 4, seed=seed)
-    torch.testing.assert_close(MATRIX_METRICS[name](scale * matrix), MATRIX_METRICS[name](matrix))
+@given(power=st.integers(-1000, 1020), seed=st.integers(0, 1000))
+def test_scale_does_not_matter(name: str, rows: int, power: int, seed: int) -> None:
+    """Over the whole range of float64, where squares overflow (1e160) or vanish (1e-170): not one digit."""
+    matrix = random_matrix(rows, 4, seed=seed)
+    matrix /= matrix.abs().amax()
+    assert MATRIX_METRICS[name](matrix * 2.0**power).item() == MATRIX_METRICS[name](matrix).item()
+
+
+@pytest.mark.parametrize("rows", [12, 100])
+def test_the_distance_is_in_the_units_of_the_matrix(rows: int) -> None:
+    matrix = random_matrix(rows, 4)
+    for scale in (1e-300, 1e-170, 1e160, 1e300):
+        expected = rank.distance_to_rank(matrix, 2).item() * scale
+        assert rank.distance_to_rank(matrix * scale, 2).item() == pytest.approx(expected, rel=1e-12)
+        spectrum = rank.representation_singular_values(matrix * scale)
+        torch.testing.assert_close(spectrum / scale, torch.linalg.svdvals(matrix))
+        assert rank.distance_to_rank_of_spectrum(spectrum, 2).item() == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("name", SCALE_FREE)
+@pytest.mark.parametrize("rows", [1, 3, 50])
+@pytest.mark.parametrize("base", [1.5, -30.0])
+def test_finite_input_never_raises(name: str, rows: int, base: float) -> None:
+    """Columns of a geometric progression up to 1e300 beside 1e-300, smallest denormals, the largest float."""
+    powers = torch.cumprod(torch.full((150,), base, dtype=torch.float64), 0).flip(0)
+    extremes = torch.tensor([[1.0, -1.0], [5e-324, 0.0]], dtype=torch.float64)
+    extremes[0] *= torch.finfo(torch.float64).max
+    for row in (powers, 1 / powers, *extremes):
+        value = MATRIX_METRICS[name](row.repeat(rows, 1))
+        assert value.isnan() if name in CENTRED else value.item() == pytest.approx(1, abs=2e-4)
+
+
+@pytest.mark.parametrize("rows", [7, 100])
+@pytest.mark.parametrize("constant", [0.1, 1e-3, 1 / 3, 1e200])
+def test_constant_rows_have_nothing_left_once_centred(rows: int, constant: float) -> None:
+    """A mean that is off by rounding would make all of them one direction, of rank 1."""
+    matrix = torch.full((rows, 3), constant, dtype=torch.float64) * torch.tensor([1.0, -0.7, 3.3])
+    for name in CENTRED:
+        assert MATRIX_METRICS[name](matrix).isnan(), name
+    assert rank.effective_rank(matrix).item() == pytest.approx(1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 20), columns=st.integers(1, 12), seed=st.integers(0, 1000))
+def test_no_rank_exceeds_its_ceiling(rows: int, columns: int, seed: int) -> None:
+    matrix = random_matrix(rows, columns, seed=seed)
+    for name in ("effective_rank", "stable_rank", "numerical_rank"):
+        assert MATRIX_METRICS[name](matrix).item() <= rank.rank_ceiling(rows, columns) + 1e-9
+    for name in ("covariance_effective_rank", "participation_ratio"):
+        value = MATRIX_METRICS[name](matrix)
+        assert value.isnan() or value.item() <= rank.rank_ceiling(rows, columns, centered=True) + 1e-9
+    assert (rank.rank_ceiling(34, 256), rank.rank_ceiling(34, 256, centered=True)) == (34, 33)
 
 
 @pytest.mark.parametrize("name", MATRIX_METRICS)

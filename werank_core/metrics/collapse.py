@@ -13,7 +13,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from werank_core.metrics.rank import finite_or_zero
+from werank_core.metrics.scaling import finite_or_zero
 
 
 class ClassMeans(Protocol):

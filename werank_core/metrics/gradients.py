@@ -6,7 +6,8 @@ The conventions (leading axes, weight sharing, BatchNorm, float64) are those of 
 import torch
 from torch import Tensor
 
-from werank_core.metrics.rank import finite_or_zero, singular_values
+from werank_core.metrics.rank import singular_values
+from werank_core.metrics.scaling import frobenius_norm, unit_scaled
 
 GRAM_TOLERANCE = 1e-6  # relative to s₁: above it sⱼ² is far from the rounding of a float64 Gram matrix
 
@@ -54,12 +55,10 @@ def gradient_rank(gradient: Tensor, tolerance: float = 1e-5) -> Tensor:
 
 
 def _scaled_singular_values(matrix: Tensor) -> Tensor:
-    """s_j / max|A| by the smaller Gram matrix, in half the time of an SVD; NaN for a non-finite matrix."""
-    clean, finite = finite_or_zero(matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT)
-    largest = clean.abs().amax((-2, -1), keepdim=True)
-    scaled = clean / torch.where(largest > 0, largest, 1.0)  # squares of small gradients would vanish
-    eigenvalues = torch.linalg.eigvalsh(scaled @ scaled.mT)
-    return torch.where(finite[..., None], eigenvalues.clamp(min=0).sqrt(), torch.nan)
+    """s_j by the smaller Gram matrix, in units of max|A| or so and half the time of an SVD; NaN where not finite."""
+    scaled = unit_scaled(matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT)
+    eigenvalues = torch.linalg.eigvalsh(scaled.values @ scaled.values.mT)
+    return torch.where(scaled.finite[..., None], eigenvalues.clamp(min=0).sqrt(), torch.nan)
 
 
 def gradient_rank_bound(d_out: int, d_in: int, batch_size: int, uses_per_sample: int = 1) -> int:
@@ -85,10 +84,7 @@ def gradient_alignment(first: Tensor, second: Tensor) -> Tensor:
     Source: Zangrando et al. (arXiv 2402.03991) follow gradient alignment; the plain cosine is ours.
     """
     check_same_matrix(first, second)
-    left, right = first.double(), second.double()
-    # normalised one by one: the product of two small norms may underflow
-    cosine = inner_product(left / frobenius_norm(left)[..., None, None], right / frobenius_norm(right)[..., None, None])
-    return cosine.clamp(-1, 1)
+    return inner_product(unit_norm(first), unit_norm(second)).clamp(-1, 1)
 
 
 def sample_count(deltas: Tensor, inputs: Tensor, num_samples: int | None) -> int:
@@ -114,7 +110,6 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
     return (first * second).sum(dim=(-2, -1))
 
 
-def frobenius_norm(matrix: Tensor) -> Tensor:
-    """‖A‖_F, shape (...)."""
-    norm: Tensor = torch.linalg.matrix_norm(matrix)
-    return norm
+def unit_norm(matrix: Tensor) -> Tensor:
+    """A/‖A‖_F in float64; NaN for a zero matrix. Each of two is normalised: the product of their norms may vanish."""
+    return matrix.double() / frobenius_norm(matrix.double())[..., None, None]

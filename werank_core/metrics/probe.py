@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from werank_core.metrics.logistic import Classifier, LinearClassifiers, logistic_path
-from werank_core.metrics.rank import finite_or_zero
+from werank_core.metrics.scaling import finite_or_zero
 
 DEFAULT_CS = tuple(2.0**power for power in range(-10, 11))
 BLOCK_ELEMENTS = 500_000  # coefficients and scores solved together on a CPU: 5 to 8 splits of Cora, still in cache

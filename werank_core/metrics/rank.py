@@ -1,8 +1,10 @@
 """How many directions a matrix uses: singular values, and the numbers made of them.
 
 Every quantity has two forms: of a matrix `(..., N, D)`, and `*_of_spectrum` of its singular values `(..., m)` in any
-order, because spectra are stored and read again. All compute in float64. A non-finite matrix or spectrum gives NaN for
-itself only. Effective rank, RankMe, covariance effective rank and participation ratio are four different numbers.
+order, because spectra are stored and read again. All compute in float64, float64 matrices in units of their largest
+entry, so that their squares neither overflow nor vanish. A non-finite matrix or spectrum gives NaN for itself only. A
+rank is at most `rank_ceiling`: few rows cannot show a high one. Effective rank, RankMe, covariance effective rank and
+participation ratio are four different numbers.
 """
 
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from werank_core.metrics.scaling import scaled_norm, unit_scaled
 from werank_core.streams import Purpose, seeded_generator
 
 CHUNK_ROWS = 20_000
@@ -35,26 +38,29 @@ def evaluation_rows(num_rows: int, seed: int, limit: int = 4096) -> Tensor:
     return order[:limit].sort().values
 
 
-def finite_or_zero(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The matrix in float64 with every non-finite batch element zeroed, and the (...) mask of the finite ones.
+def rank_ceiling(num_rows: int, num_columns: int, centered: bool = False) -> int:
+    """The largest rank that N rows of D numbers can have: min(N, D), or min(N − 1, D) with the mean subtracted.
 
-    LAPACK raises on NaN, and would take the whole batch with it.
+    Returns: ≥ 0. No rank metric of this module exceeds it, however the rows are spread (RankMe by m · 1e-7 at most).
     """
-    # the largest number carries inf and NaN, and is found ten times faster than isfinite of every entry
-    finite = matrix.abs().amax((-2, -1)).isfinite()
-    clean = matrix.double()
-    return (clean if finite.all() else torch.where(finite[..., None, None], clean, 0.0)), finite
+    return max(0, min(num_rows - centered, num_columns))
 
 
 def singular_values(matrix: Tensor) -> Tensor:
     """Singular values of a matrix, by SVD in float64.
 
     Args: matrix (..., d_out, d_in).
-    Returns: (..., min(d_out, d_in)), descending, ≥ 0; all NaN for a non-finite matrix.
+    Returns: (..., min(d_out, d_in)), descending, ≥ 0; all NaN for a non-finite matrix, ∞ for a value beyond float64.
     """
+    values, unit = _scaled_singular_values(matrix)
+    return values * unit[..., None]
+
+
+def _scaled_singular_values(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., m) in units (...) that keep their squares within float64."""
     # LAPACK takes a third of the time for the tall one of the two
-    clean, finite = finite_or_zero(matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT)
-    return torch.where(finite[..., None], torch.linalg.svdvals(clean), torch.nan)
+    scaled = unit_scaled(matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT)
+    return torch.where(scaled.finite[..., None], torch.linalg.svdvals(scaled.values), torch.nan), scaled.unit
 
 
 def representation_singular_values(representations: Tensor, centered: bool = False) -> Tensor:
@@ -65,14 +71,27 @@ def representation_singular_values(representations: Tensor, centered: bool = Fal
     would lose everything below 3e-4 · s₁ and report a high rank at collapse. The mean is subtracted before squaring.
 
     Args: representations (..., N, D).
-    Returns: (..., min(N, D)), descending, ≥ 0; all NaN where the representations are not finite.
+    Returns: (..., min(N, D)), descending, ≥ 0; all NaN where the representations are not finite, ∞ for a value beyond
+        float64.
     """
-    clean, finite = finite_or_zero(representations)
-    mean = clean.mean(-2, keepdim=True) if centered else torch.zeros_like(clean[..., :1, :])
+    values, unit = _scaled_representation_values(representations, centered)
+    return values * unit[..., None]
+
+
+def _scaled_representation_values(representations: Tensor, centered: bool = False) -> tuple[Tensor, Tensor]:
+    """(..., m) in units (...) that keep their squares within float64."""
+    clean, unit, finite = unit_scaled(representations)
+    mean = _column_means(clean) if centered else torch.zeros_like(clean[..., :1, :])
     rows, columns = clean.shape[-2:]
     tall = rows >= 4 * columns
     values = _gram_singular_values(clean, mean) if tall else torch.linalg.svdvals(clean - mean)
-    return torch.where(finite[..., None], values, torch.nan)
+    return torch.where(finite[..., None], values, torch.nan), unit
+
+
+def _column_means(matrix: Tensor) -> Tensor:
+    """(..., 1, D), exact for a constant column: what rounding leaves of a plain mean would look like rank."""
+    first = matrix[..., :1, :]
+    return first + (matrix - first).mean(-2, keepdim=True)
 
 
 def _gram_singular_values(matrix: Tensor, mean: Tensor) -> Tensor:
@@ -92,7 +111,7 @@ def _shares(values: Tensor) -> Tensor:
 
 
 def _relative(spectrum: Tensor) -> Tensor:
-    """s / s₁ in float64, so that squares neither overflow nor vanish; NaN for a zero spectrum."""
+    """s / s₁ in float64, so that squares neither overflow nor vanish; NaN for a zero spectrum and one with ∞."""
     spectrum = spectrum.double()
     relative: Tensor = spectrum / spectrum.amax(-1, keepdim=True)
     return relative
@@ -176,8 +195,8 @@ def distance_to_rank_of_spectrum(spectrum: Tensor, rank: int) -> Tensor:
     if rank < 0:
         raise ValueError(f"rank is {rank}; it must be at least 0.")
     descending = spectrum.double().sort(-1, descending=True).values
-    distance: Tensor = torch.linalg.vector_norm(descending[..., rank:], dim=-1)
-    return torch.where(torch.isfinite(spectrum).all(-1), distance, torch.nan)
+    tail = descending * (torch.arange(descending.shape[-1], device=descending.device) >= rank)
+    return torch.where(torch.isfinite(spectrum).all(-1), scaled_norm(tail), torch.nan)
 
 
 def alpha_req_fit_of_spectrum(spectrum: Tensor, first: int = 1, last: int | None = None) -> AlphaReqFit:
@@ -207,41 +226,46 @@ def _weighted_slope(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     return (weights * deviation * y).sum(-1) / (weights * deviation.square()).sum(-1)
 
 
+# A rank does not depend on the unit of its matrix: leaving the unit out keeps s₁ within float64.
+
+
 def effective_rank(matrix: Tensor) -> Tensor:
     """`effective_rank_of_spectrum` of a matrix (..., N, D), not centred: exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs."""
-    return effective_rank_of_spectrum(representation_singular_values(matrix))
+    return effective_rank_of_spectrum(_scaled_representation_values(matrix)[0])
 
 
 def rankme(representations: Tensor) -> Tensor:
     """`rankme_of_spectrum` of uncentred representations (..., N, D): exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs + 1e-7."""
-    return rankme_of_spectrum(representation_singular_values(representations))
+    return rankme_of_spectrum(_scaled_representation_values(representations)[0])
 
 
 def covariance_effective_rank(representations: Tensor) -> Tensor:
     """`covariance_effective_rank_of_spectrum` of centred representations (..., N, D): pᵢ = sᵢ²/Σs²."""
-    return covariance_effective_rank_of_spectrum(representation_singular_values(representations, centered=True))
+    return covariance_effective_rank_of_spectrum(_scaled_representation_values(representations, centered=True)[0])
 
 
 def participation_ratio(representations: Tensor) -> Tensor:
     """`participation_ratio_of_spectrum` of centred representations (..., N, D): (Σ s²)²/Σ s⁴."""
-    return participation_ratio_of_spectrum(representation_singular_values(representations, centered=True))
+    return participation_ratio_of_spectrum(_scaled_representation_values(representations, centered=True)[0])
 
 
 def stable_rank(matrix: Tensor) -> Tensor:
     """`stable_rank_of_spectrum` of a matrix (..., d_out, d_in): ‖W‖_F²/‖W‖₂²."""
-    return stable_rank_of_spectrum(representation_singular_values(matrix))
+    return stable_rank_of_spectrum(_scaled_representation_values(matrix)[0])
 
 
 def numerical_rank(matrix: Tensor, tolerance: float = 1e-2) -> Tensor:
     """`numerical_rank_of_spectrum` of a matrix (..., d_out, d_in): #{sᵢ > tolerance · s₁}."""
-    return numerical_rank_of_spectrum(singular_values(matrix), tolerance)
+    return numerical_rank_of_spectrum(_scaled_singular_values(matrix)[0], tolerance)
 
 
 def distance_to_rank(matrix: Tensor, rank: int) -> Tensor:
     """`distance_to_rank_of_spectrum` of a matrix (..., d_out, d_in): √(Σ_{j>k} sⱼ²)."""
-    return distance_to_rank_of_spectrum(singular_values(matrix), rank)
+    values, unit = _scaled_singular_values(matrix)
+    return distance_to_rank_of_spectrum(values, rank) * unit
 
 
 def alpha_req(representations: Tensor, first: int = 1, last: int | None = None) -> Tensor:
     """α of `alpha_req_fit_of_spectrum` of centred representations (..., N, D)."""
-    return alpha_req_fit_of_spectrum(representation_singular_values(representations, centered=True), first, last).alpha
+    values, _ = _scaled_representation_values(representations, centered=True)
+    return alpha_req_fit_of_spectrum(values, first, last).alpha

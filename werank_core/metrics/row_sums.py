@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from werank_core.metrics.scaling import frobenius_norm, scaled_norm
+
 
 class RowSums(NamedTuple):
     """Everything of a layer that sums over rows, in float64.
@@ -30,9 +32,10 @@ class RowSums(NamedTuple):
     @property
     def relative_scatter(self) -> Tensor:
         """Σ ‖z_i − m_{c(i)}‖² / Σ ‖z_i − m‖², the denominator from the class means; NaN for 0/0."""
-        within, share = self.scatter_norm.square(), self.sizes / self.sizes.sum(-1, keepdim=True)
+        share = self.sizes / self.sizes.sum(-1, keepdim=True)
         centred = self.means - (share[..., None] * self.means).sum(-2, keepdim=True)
-        return within / (within + (self.sizes * centred.square().sum(-1)).sum(-1))
+        between_norm = frobenius_norm(self.sizes.sqrt()[..., None] * centred)
+        return (self.scatter_norm / torch.hypot(self.scatter_norm, between_norm)).square()
 
 
 def row_sums(inputs: Tensor, deltas: Tensor, labels: Tensor, num_classes: int) -> RowSums:
@@ -50,7 +53,7 @@ def row_sums(inputs: Tensor, deltas: Tensor, labels: Tensor, num_classes: int) -
     sizes = members.sum(dim=-2)
     means = members.mT @ samples / sizes.clamp(min=1)[..., None]
     scatter = (members @ -means).add_(samples)
-    norms = [torch.linalg.vector_norm(rows.flatten(-2), dim=-1).double() for rows in (scatter, errors)]
+    norms = [frobenius_norm(rows) for rows in (scatter, errors)]
     products, class_deltas = errors.mT @ scatter, members.mT @ errors
     sizes = sizes.double().expand(means.shape[:-1])
     return RowSums(products.double(), class_deltas.double(), means.double(), sizes, norms[0], norms[1])
@@ -68,14 +71,14 @@ def joined_row_sums(parts: Sequence[RowSums]) -> RowSums:
     sizes = each.sizes.sum(0)
     means = (each.sizes[..., None] * each.means).sum(0) / sizes.clamp(min=1)[..., None]
     gaps = each.means - means
-    scatter = each.scatter_norm.square().sum(0) + (each.sizes * gaps.square().sum(-1)).sum((0, -1))
+    gap_norms = frobenius_norm(each.sizes.sqrt()[..., None] * gaps)
     return RowSums(
         products=(each.products + each.class_deltas.mT @ gaps).sum(0),
         class_deltas=each.class_deltas.sum(0),
         means=means,
         sizes=sizes,
-        scatter_norm=scatter.sqrt(),
-        delta_norm=torch.linalg.vector_norm(each.delta_norm, dim=0),
+        scatter_norm=scaled_norm(torch.cat([each.scatter_norm, gap_norms]).movedim(0, -1)),
+        delta_norm=scaled_norm(each.delta_norm.movedim(0, -1)),
     )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from werank_core.metrics.rank import finite_or_zero, singular_values
+from werank_core.metrics.rank import singular_values
+from werank_core.metrics.scaling import unit_scaled
 
 
 def product_of_spectral_norms(weights: Sequence[Tensor]) -> Tensor:
@@ -55,8 +56,8 @@ def layer_alignment(weight: Tensor, next_weight: Tensor) -> Tensor:
     """
     if weight.shape[-2] != next_weight.shape[-1]:
         raise ValueError(f"layer l has {weight.shape[-2]} outputs but layer l+1 has {next_weight.shape[-1]} inputs.")
-    clean, finite = finite_or_zero(weight)
-    next_clean, next_finite = finite_or_zero(next_weight)
+    clean, _, finite = unit_scaled(weight)
+    next_clean, _, next_finite = unit_scaled(next_weight)
     outputs = torch.linalg.svd(clean, full_matrices=False).U
     inputs = torch.linalg.svd(next_clean, full_matrices=False).Vh
     alignment = (inputs @ outputs).abs().clamp_max(1)

@@ -35,15 +35,17 @@ from torch import Tensor
 from werank_core.metrics.gradients import (
     batch_gradient,
     check_same_matrix,
-    frobenius_norm,
     gradient_alignment,
     gradient_rank,
     gradient_rank_bound,
     inner_product,
     sample_count,
+    unit_norm,
 )
+from werank_core.metrics.rank import distance_to_rank_of_spectrum
 from werank_core.metrics.rank import singular_values as exact_singular_values
 from werank_core.metrics.row_sums import RowSums, row_sums
+from werank_core.metrics.scaling import frobenius_norm
 
 __all__ = [
     "RankCertificate",
@@ -128,8 +130,7 @@ def eigenvalue_ratio(weight: Tensor, gradient: Tensor) -> Tensor:
     Source: as `eigenvalue_cosine`.
     """
     check_same_matrix(weight, gradient)
-    matrix = weight.double()
-    return inner_product(matrix, -gradient.double()) / inner_product(matrix, matrix)
+    return inner_product(unit_norm(weight), -gradient.double()) / frobenius_norm(weight.double())
 
 
 def within_cluster_gradient(
@@ -218,27 +219,21 @@ def certificate_of_sums(
     residual = frobenius_norm(decay[..., None, None] * matrix + gradient)
     decay = torch.where(decay > 0, decay, torch.nan)
     within_norm = frobenius_norm(sums.products) / num_samples
+    descent = -inner_product(unit_norm(matrix), gradient)
     norm = frobenius_norm(matrix)
-    descent = -inner_product(matrix / norm[..., None, None], gradient)
+    spectrum = exact_singular_values(matrix) if singular_values is None else singular_values
     certificate = RankCertificate(
-        distance=_distance_to_rank(matrix, sums.means.shape[-2], singular_values).expand_as(residual),
+        distance=distance_to_rank_of_spectrum(spectrum, sums.means.shape[-2]).expand_as(residual),
         first_bound=(within_norm + residual) / decay,
-        tcv_bound=(sums.delta_norm * sums.scatter_norm / num_samples + residual) / decay,
+        tcv_bound=(sums.delta_norm * (sums.scatter_norm / num_samples) + residual) / decay,
         residual_norm=residual,
         within_gradient_norm=within_norm.expand_as(residual),
         eigenvalue_cosine=(descent / frobenius_norm(gradient)).clamp(-1, 1),
         eigenvalue_ratio=descent / norm,
-        total_cluster_variation=(sums.scatter_norm.square() / num_samples).expand_as(residual),
+        total_cluster_variation=(sums.scatter_norm / num_samples**0.5).square().expand_as(residual),
         relative_tcv=sums.relative_scatter.expand_as(residual),
     )
     return RankCertificate(*(torch.where(field.isfinite(), field, torch.nan) for field in certificate))
-
-
-def _distance_to_rank(matrix: Tensor, rank: int, singular_values: Tensor | None) -> Tensor:
-    """(Σ_{j>rank} s_j²)^½, the Frobenius distance to the matrices of that rank (Eckart-Young)."""
-    values = exact_singular_values(matrix) if singular_values is None else singular_values.double()
-    tail = torch.linalg.vector_norm(values[..., rank:], dim=-1)
-    return torch.where(values.isfinite().all(dim=-1), tail, torch.nan)
 
 
 def _strength(weight_decay: Tensor | float, weight: Tensor) -> Tensor:

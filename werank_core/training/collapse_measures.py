@@ -16,6 +16,7 @@ from werank_core.metrics.class_moments import (
     variation_of_moments,
 )
 from werank_core.metrics.gradients import gradient_alignment, gradient_rank
+from werank_core.metrics.scaling import finite_or_zero
 from werank_core.metrics.stationarity import certificate_of_sums
 from werank_core.training.collapse_trace import Summary, weights_of
 from werank_core.training.loop import Arrays, Values
@@ -111,7 +112,7 @@ def truncations(model: StackedModel, state: State, test_accuracy: Callable[[Stat
     """
     names = weights_of(model.parameters)
     factors = {
-        name: torch.linalg.svd(rank.finite_or_zero(state[name].flatten(2))[0], full_matrices=False) for name in names
+        name: torch.linalg.svd(finite_or_zero(state[name].flatten(2))[0], full_matrices=False) for name in names
     }
     points = []
     for tolerance in TRUNCATION_TOLERANCES:
