@@ -50,6 +50,29 @@ def test_every_metric_is_the_one_defined(seed: int, noise: float, classes: int) 
     torch.testing.assert_close(singular_values_of_moments(moments), spectrum, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_they_are_also_where_squares_vanish_or_overflow(scale: float) -> None:
+    z, labels, means = clustered(3)
+    z, predictions = scale * z.double(), labels.clone()
+    moments = class_moments(z, labels, 4)
+    found = variation_of_moments(moments) | neural_collapse_of_moments(moments, means, predictions)
+    for name, value in everything(z, labels, means, predictions, 4).items():
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-12, equal_nan=True, msg=name)
+        assert found[name].isfinite().all() or name == "total_cluster_variation"
+    spectrum = rank.representation_singular_values(z)
+    torch.testing.assert_close(singular_values_of_moments(moments) / scale, spectrum / scale, rtol=1e-6, atol=1e-6)
+
+
+def test_equal_rows_are_nan_where_they_define_nothing() -> None:
+    z, labels = torch.full((2, 9, 3), 0.1, dtype=torch.float64), torch.arange(9) % 4
+    moments = class_moments(z, labels, 4)
+    found = variation_of_moments(moments) | neural_collapse_of_moments(moments, torch.ones(4, 3), labels)
+    for name, value in everything(z, labels, torch.ones(4, 3), labels, 4).items():
+        torch.testing.assert_close(found[name], value, equal_nan=True, msg=name)
+    assert found["nc2_equinorm"].isnan().all()
+    assert found["relative_tcv"].isnan().all()
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_a_non_finite_run_is_nan_and_leaves_its_neighbours_as_they_were(bad: float) -> None:
     z, labels, means = clustered(1)

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestCentroid
 from torch import Tensor
 
+from werank_core import vocabulary
 from werank_core.metrics import collapse
 
 Metric = Callable[[Tensor, Tensor, int], Tensor]
@@ -51,26 +52,27 @@ def simplex(num_classes: int, features: int, scale: float = 1.0) -> Tensor:
 
 
 def numpy_metrics(z: np.ndarray, y: np.ndarray, k: int, weight: np.ndarray) -> dict[str, float]:
-    total_samples, features = z.shape
-    mean = z.mean(0)
+    """TCV by samples; the rest with every class the same, around the mean of the class means."""
     classes = [c for c in range(k) if (y == c).any()]
-    k = len(classes)
+    k, features = len(classes), z.shape[1]
     means = np.stack([z[y == c].mean(0) for c in classes])
+    mean = means.mean(0)
     s_w, s_b = np.zeros((features, features)), np.zeros((features, features))
-    variance = []
+    variance, variation = [], 0.0
     for m, c in zip(means, classes, strict=True):
         rows = z[y == c]
-        s_w += sum(np.outer(row - m, row - m) for row in rows) / total_samples
-        s_b += len(rows) / total_samples * np.outer(m - mean, m - mean)
+        s_w += np.mean([np.outer(row - m, row - m) for row in rows], axis=0) / k
+        s_b += np.outer(m - mean, m - mean) / k
         variance.append(np.mean([np.sum((row - m) ** 2) for row in rows]))
+        variation += np.sum((rows - m) ** 2) / len(z)
     norms = np.linalg.norm(means - mean, axis=1)
     pairs = [(a, b) for a in range(k) for b in range(k) if a != b]
     cosines = [(means[a] - mean) @ (means[b] - mean) / (norms[a] * norms[b]) for a, b in pairs]
     centred, rows = means - mean, weight[classes]
     predicted = NearestCentroid().fit(z, y).predict(z)
     return {
-        "total_cluster_variation": np.trace(s_w),
-        "relative_tcv": np.trace(s_w) / np.trace(np.cov(z.T, bias=True).reshape(features, features)),
+        "total_cluster_variation": variation,
+        "relative_tcv": variation / np.trace(np.cov(z.T, bias=True).reshape(features, features)),
         "nc1": np.trace(s_w @ np.linalg.pinv(s_b, rcond=1e-10)) / k,
         "nc1_quotient": np.trace(s_w) / np.trace(s_b),
         "cdnv": np.mean([(variance[a] + variance[b]) / (2 * np.sum((means[a] - means[b]) ** 2)) for a, b in pairs]),
@@ -107,10 +109,13 @@ def test_a_class_with_one_sample_counts(name: str) -> None:
     assert METRICS[name](z, y, 3).item() == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("num_classes", [2, 5])
-def test_a_collapsed_simplex_is_neural_collapse(num_classes: int) -> None:
+@pytest.mark.parametrize("sizes", [(4, 4), (9, 1), (4, 4, 4, 4, 4), (50, 20, 9, 3, 1), (1, 1, 1)])
+def test_a_collapsed_simplex_is_neural_collapse(sizes: tuple[int, ...]) -> None:
+    """Whatever the class sizes: means weighted by them gave an equiangular error of 0.37 and NC3 of 0.49 for 50 : 1."""
+    num_classes = len(sizes)
     means = simplex(num_classes, 8, scale=3.0)
-    z, y = means.repeat(4, 1) + 7, torch.arange(num_classes).repeat(4)
+    y = torch.repeat_interleave(torch.arange(num_classes), torch.tensor(sizes))
+    z = means[y] + 7
     for name in ("total_cluster_variation", "relative_tcv", "nc1", "nc1_quotient", "cdnv", "nc2_equinorm"):
         assert METRICS[name](z, y, num_classes).item() == pytest.approx(0, abs=1e-10), name
     assert collapse.nc2_equiangular(z, y, num_classes).item() == pytest.approx(0, abs=1e-10)
@@ -150,23 +155,89 @@ def test_equal_samples_have_no_relative_variation() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), k=st.integers(2, 5))
-def test_relative_tcv_is_a_share_and_the_quotient_its_odds(seed: int, k: int) -> None:
+def test_relative_tcv_is_a_share_and_on_balanced_classes_the_quotient_its_odds(seed: int, k: int) -> None:
     z, y = labelled_sample(25, 3, k, seed)
+    assert 0 <= collapse.relative_tcv(z, y, k).item() <= 1
+    z, y = z[: 4 * k], torch.arange(4 * k) % k
     share = collapse.relative_tcv(z, y, k).item()
-    assert 0 <= share <= 1
     assert collapse.nc1_quotient(z, y, k).item() == pytest.approx(share / (1 - share))
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_on_balanced_classes_weights_by_sample_are_the_same(k: int) -> None:
+    """NC1 and NC2 with n_k/N and the mean over samples, as they were before: to 1e-12."""
+    z, y = random_tensor(5 * k, 9, seed=k).numpy() + 0.5, np.arange(5 * k) % k
+    means = np.stack([z[y == c].mean(0) for c in range(k)])
+    centred, within = means - z.mean(0), z - means[y]
+    norms = np.linalg.norm(centred, axis=1)
+    cosines = (centred @ centred.T / np.outer(norms, norms))[~np.eye(k, dtype=bool)]
+    between = centred.T @ centred / k
+    expected = {
+        "nc1": np.trace(within.T @ within @ np.linalg.pinv(between, rcond=1e-10)) / len(z) / k,
+        "nc1_quotient": (within**2).sum() / len(z) / np.trace(between),
+        "nc2_equinorm": norms.std() / norms.mean(),
+        "nc2_equiangular": np.abs(cosines + 1 / (k - 1)).mean(),
+    }
+    for name, value in expected.items():
+        found = METRICS[name](torch.from_numpy(z), torch.from_numpy(y), k).item()
+        assert found == pytest.approx(value, rel=1e-12, abs=1e-12), name
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), k=st.integers(2, 5), copies=st.integers(2, 9))
+def test_more_copies_of_a_class_change_what_weights_samples_and_nothing_else(seed: int, k: int, copies: int) -> None:
+    z, y = random_tensor(4 * k, 6, seed=seed), torch.arange(4 * k) % k
+    more = torch.cat([z, *[z[y == 0]] * (copies - 1)]), torch.cat([y, *[y[y == 0]] * (copies - 1)])
+    for name, metric in METRICS.items():
+        change = (metric(*more, k) - metric(z, y, k)).abs().item()
+        if "every sample weighing the same" in vocabulary.metric(name).tooltip:
+            assert change > 1e-9 or name == "nc4_agreement", name  # a share may stay as it is
+        else:
+            assert change <= 1e-9 * (1 + metric(z, y, k).item()), name
 
 
 @pytest.mark.parametrize("name", sorted(set(METRICS) - {"nc3_self_duality"}))
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
-def test_shift_rotation_scale_and_class_names_do_not_matter(name: str, seed: int, scale: float) -> None:
+def test_shift_rotation_scale_order_and_class_names_do_not_matter(name: str, seed: int, scale: float) -> None:
     z, y = labelled_sample(25, 4, 3, seed)
     rotation = torch.linalg.qr(random_tensor(4, 4, seed=seed)).Q
+    order = torch.randperm(25, generator=torch.Generator().manual_seed(seed))
     moved = scale * z @ rotation + random_tensor(4, seed=seed + 1)
     renamed = torch.tensor([2, 0, 1])[y]
     expected = METRICS[name](z, y, 3) * (scale**2 if name == "total_cluster_variation" else 1)
-    torch.testing.assert_close(METRICS[name](moved, renamed, 3), expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(METRICS[name](moved[order], renamed[order], 3), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("power", [-1040, -565, 531, 1020])
+def test_the_whole_range_of_float64_is_right(name: str, power: int) -> None:
+    """2^531 = 7e159: squares overflow; 2^-565 = 1e-170: they vanish; 2^-1040 is denormal."""
+    z, y = labelled_sample(30, 4, 3)
+    z /= z.abs().amax()
+    z = (z * 2**20).round() / 2**20  # what denormals can hold, too
+    value, expected = METRICS[name](z * 2.0**power, y, 3), METRICS[name](z, y, 3)
+    if name == "total_cluster_variation":
+        assert value.isnan() if power > 0 else value.item() == expected.item() * 2.0**power * 2.0**power
+    else:
+        assert value.item() == expected.item()
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("shape", [(5, 1, 3), (4, 9, 2), (3, 2, 3), (7, 2, 6)], ids=lambda shape: str(shape))
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, -1e200])
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:sklearn")
+def test_degenerate_samples_are_nan_or_right_and_never_an_error(
+    name: str, shape: tuple[int, int, int], constant: float
+) -> None:
+    """Width 1, N < D, K > D, a sample a class; equal samples, also of a number that sums do not hold exactly."""
+    samples, features, k = shape
+    z, y = random_tensor(samples, features), torch.arange(samples) % k
+    expected = numpy_metrics(z.numpy(), y.numpy(), k, classifier(k, features).numpy())[name]
+    assert METRICS[name](z, y, k).item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    value = METRICS[name](torch.full_like(z, constant), y, k)
+    defined = {"total_cluster_variation": 0.0, "nc1": 0.0, "nc4_agreement": (y == 0).double().mean().item()}
+    assert value.item() == defined[name] if name in defined else value.isnan()
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -1,10 +1,15 @@
 """How far representations have collapsed onto their class means: cluster variation, NC1 to NC4, CDNV.
 
 Every quantity is `f(representations (..., N, D), labels (N,) or (..., N), num_classes) -> (...)`, in float64. The class
-means are m_k, sizes n_k, the mean over all samples m. Conventions that are ours: covariances weight a class by n_k/N
-(equal to the papers' on balanced classes); a class without samples is ignored, that is K is the number of classes
-present; a class with one sample has within-class variance 0. Labels outside 0..K−1 and K > N raise a ValueError. A run
-with a non-finite representation gives NaN for itself only.
+means are m_k, sizes n_k, the mean over all samples m, the mean of the class means m̄. Two weightings, for two questions:
+
+- TCV and its relative form weight every SAMPLE the same: they ask how much of the variance lies within classes.
+- NC1 to NC3 and CDNV weight every CLASS the same and centre on m̄, as Papyan, Han & Donoho 2020 do: they ask about the
+  shape of the class means, so an exact simplex is one whatever the class sizes. NC4 is a share of samples.
+
+Both agree on balanced classes. Ours: a class without samples is ignored, that is K is the number of classes present; a
+class with one sample has within-class variance 0. Labels outside 0..K−1 and K > N raise a ValueError. A run with a
+non-finite representation gives NaN for itself only, and so does a value beyond float64.
 """
 
 from typing import NamedTuple, Protocol
@@ -13,19 +18,19 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from werank_core.metrics.scaling import finite_or_zero
+from werank_core.metrics.scaling import finite_or_zero, frobenius_norm, scaled_norm, unit_norm, unit_scaled
 
 
 class ClassMeans(Protocol):
     """What the geometry of the class means needs to know; see `class_moments` for the other thing that has it."""
 
     @property
-    def present(self) -> Tensor:
-        """(..., K) mask of the classes with samples."""
+    def sizes(self) -> Tensor:
+        """(..., K) n_k."""
 
     @property
-    def centred_means(self) -> Tensor:
-        """(..., K, D) m_k − m, 0 for absent classes."""
+    def means(self) -> Tensor:
+        """(..., K, D) m_k from any origin and in any unit, the same for all classes; 0 for absent ones."""
 
     @property
     def finite(self) -> Tensor:
@@ -33,23 +38,15 @@ class ClassMeans(Protocol):
 
 
 class _Classes(NamedTuple):
-    """Samples and class means of one call, float64; means of absent classes are 0."""
+    """Samples and class means of one call, float64, seen from the first sample and in units of the largest entry."""
 
     samples: Tensor  # (..., N, D), broken runs zeroed
     labels: Tensor  # (..., N)
     sizes: Tensor  # (..., K)
     means: Tensor  # (..., K, D)
+    origin: Tensor  # (..., 1, D) the first sample
+    unit: Tensor  # (...)
     finite: Tensor  # (...)
-
-    @property
-    def present(self) -> Tensor:
-        """(..., K) mask of the classes with samples."""
-        return self.sizes > 0
-
-    @property
-    def centred_means(self) -> Tensor:
-        """(..., K, D) m_k − m, 0 for absent classes."""
-        return (self.means - self.samples.mean(-2, keepdim=True)) * self.present[..., None]
 
     @property
     def within(self) -> Tensor:
@@ -71,14 +68,38 @@ def _checked_labels(representations: Tensor, labels: Tensor, num_classes: int) -
 
 def _classes(representations: Tensor, labels: Tensor, num_classes: int) -> _Classes:
     labels = _checked_labels(representations, labels, num_classes)
-    samples, finite = finite_or_zero(representations)
+    samples, unit, finite = unit_scaled(representations)
+    origin = samples[..., :1, :]
+    # from a sample, so that equal samples are exactly 0: the mean of equal numbers may be off by rounding
+    samples = samples - origin
     members = torch.nn.functional.one_hot(labels, num_classes).to(samples.dtype)
     sizes = members.sum(-2)
     means = members.mT @ samples / sizes.clamp_min(1)[..., None]
-    return _Classes(samples, labels, sizes, means, finite)
+    return _Classes(samples, labels, sizes, means, origin, unit, finite)
 
 
-def _masked(classes: ClassMeans, value: Tensor) -> Tensor:
+def present(classes: ClassMeans) -> Tensor:
+    """(..., K) mask of the classes with samples."""
+    return classes.sizes > 0
+
+
+def centred_means(classes: ClassMeans) -> Tensor:
+    """(..., K, D) m_k − m̄, m̄ the mean of the class means; 0 for absent classes."""
+    here = present(classes)[..., None]
+    # from one of them, so that equal means are exactly 0
+    first = classes.means.gather(-2, here.long().argmax(-2, keepdim=True).expand_as(classes.means[..., :1, :]))
+    shifted = torch.where(here, classes.means - first, 0.0)
+    return torch.where(here, shifted - shifted.sum(-2, keepdim=True) / here.sum(-2, keepdim=True), 0.0)
+
+
+def class_average(classes: ClassMeans, labels: Tensor, values: Tensor) -> Tensor:
+    """Mean over the classes of the mean of a class's values: values (..., N) of samples with labels (..., N)."""
+    weights = 1 / classes.sizes.clamp_min(1) / present(classes).sum(-1, keepdim=True)
+    return (values * weights.gather(-1, labels)).sum(-1)
+
+
+def masked(classes: ClassMeans, value: Tensor) -> Tensor:
+    """A value (...) where the run is finite, NaN elsewhere."""
     return torch.where(classes.finite, value, torch.nan)
 
 
@@ -95,18 +116,20 @@ def class_means(representations: Tensor, labels: Tensor, num_classes: int) -> Te
     Raises: ValueError for K > N or labels outside 0..K−1.
     """
     classes = _classes(representations, labels, num_classes)
-    shown = classes.present & classes.finite[..., None]
-    return torch.where(shown[..., None], classes.means, torch.nan)
+    shown = present(classes) & classes.finite[..., None]
+    means = (classes.means + classes.origin) * classes.unit[..., None, None]
+    return torch.where(shown[..., None], means, torch.nan)
 
 
 def total_cluster_variation(representations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """TCV = (1/N) Σ_k Σ_{i∈k} ‖z_i − m_k‖², the trace of the within-class covariance.
 
-    Returns: (...), in [0, ∞); 0 where every sample sits on its class mean.
-    Source: Zangrando et al. 2024; the paper's normalisation is not known to us, 1/N is ours.
+    Returns: (...), in [0, ∞); 0 where every sample sits on its class mean, NaN beyond float64.
+    Source: Zangrando et al. 2024; the paper's normalisation is not known to us, 1/N (every sample the same) is ours.
     """
     classes = _classes(representations, labels, num_classes)
-    return _masked(classes, _within_and_total(classes)[0])
+    variation = _within_and_total(classes)[0] * classes.unit * classes.unit
+    return masked(classes, torch.where(variation.isfinite(), variation, torch.nan))
 
 
 def relative_tcv(representations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -117,40 +140,45 @@ def relative_tcv(representations: Tensor, labels: Tensor, num_classes: int) -> T
     """
     classes = _classes(representations, labels, num_classes)
     within, total = _within_and_total(classes)
-    return _masked(classes, within / total)
+    return masked(classes, within / total)
 
 
 def nc1(representations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """tr(S_W pinv(S_B))/K, S_W = (1/N) Σ (z_i − m_{c(i)})(·)ᵀ, S_B = Σ_k (n_k/N)(m_k − m)(m_k − m)ᵀ.
+    """tr(S_W pinv(S_B))/K, S_W = (1/K) Σ_k (1/n_k) Σ_{i∈k} (z_i − m_k)(·)ᵀ, S_B = (1/K) Σ_k (m_k − m̄)(m_k − m̄)ᵀ.
 
-    Computed from the factor B = [√(n_k/N)(m_k − m)], S_B = BᵀB: tr(S_W pinv(S_B)) = (1/N) ‖(Z − M) pinv(B)‖_F²,
-    where singular values of B below 1e-8 of its largest count as 0.
     Returns: (...), in [0, ∞); 0 at collapse, and where all class means coincide (pinv(0) = 0).
-    Source: Papyan, Han & Donoho 2020, NC1; class weights n_k/N are ours.
+    Source: Papyan, Han & Donoho 2020, NC1; the paper's classes are balanced, equal weights also in S_W are ours.
     """
     classes = _classes(representations, labels, num_classes)
-    share = (classes.sizes / classes.labels.shape[-1]).sqrt()
-    inverse = torch.linalg.pinv(share[..., None] * classes.centred_means, rtol=1e-8)
-    trace = (classes.within @ inverse).square().sum(-1).mean(-1)
-    return _masked(classes, trace / classes.present.sum(-1))
+    return masked(classes, whitened_variation(classes, classes.labels, classes.within))
+
+
+def whitened_variation(classes: ClassMeans, labels: Tensor, within: Tensor) -> Tensor:
+    """`nc1` of class means and of z_i − m_{c(i)} (..., N, D), labels (..., N), in the unit of the means.
+
+    With the rows of M the m_k − m̄, S_B = MᵀM/K, and so tr(S_W pinv(S_B)) = Σ_k (1/n_k) Σ_{i∈k} ‖(z_i − m_k) pinv(M)‖²,
+    where singular values of M below 1e-8 of its largest count as 0.
+    """
+    inverse = torch.linalg.pinv(centred_means(classes), rtol=1e-8)
+    return class_average(classes, labels, (within @ inverse).square().sum(-1))
 
 
 def nc1_quotient(representations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """tr S_W / tr S_B, which is r/(1 − r) of the relative TCV r.
+    """tr S_W / tr S_B, S_W and S_B as in `nc1`; r/(1 − r) of the relative TCV r on balanced classes.
 
     Returns: (...), in [0, ∞]; ∞ where all class means coincide, NaN where all samples do.
-    Source: Tirer, Huang & Niles-Weed 2023; class weights n_k/N are ours.
+    Source: Tirer, Huang & Niles-Weed 2023; equal weights of the classes as in `nc1`.
     """
     classes = _classes(representations, labels, num_classes)
-    share = classes.sizes / classes.labels.shape[-1]
-    between = (share * classes.centred_means.square().sum(-1)).sum(-1)
-    return _masked(classes, classes.within.square().sum(-1).mean(-1) / between)
+    within = class_average(classes, classes.labels, classes.within.square().sum(-1))
+    between = centred_means(classes).square().sum(-1).sum(-1) / present(classes).sum(-1)
+    return masked(classes, within / between)
 
 
-def _pairs(present: Tensor) -> Tensor:
+def _pairs(classes: ClassMeans) -> Tensor:
     """(..., K, K) mask of the ordered pairs of different classes that both have samples."""
-    both = present[..., :, None] & present[..., None, :]
-    return both & ~torch.eye(present.shape[-1], dtype=torch.bool, device=present.device)
+    here = present(classes)
+    return here[..., :, None] & here[..., None, :] & ~torch.eye(here.shape[-1], dtype=torch.bool, device=here.device)
 
 
 def _mean_over(mask: Tensor, values: Tensor) -> Tensor:
@@ -160,7 +188,7 @@ def _mean_over(mask: Tensor, values: Tensor) -> Tensor:
 
 
 def cdnv(representations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Class-distance normalised variance: mean over pairs a ≠ b of (v_a + v_b)/(2 ‖m_a − m_b‖²).
+    """Class-distance normalised variance: mean over pairs a ≠ b of (v_a + v_b)/(2 ‖m_a − m_b‖²), every pair the same.
 
     v_k = (1/n_k) Σ_{i∈k} ‖z_i − m_k‖².
     Returns: (...), in [0, ∞]; ∞ where two means coincide, NaN for fewer than two classes.
@@ -171,11 +199,11 @@ def cdnv(representations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     variance = torch.zeros_like(classes.sizes).scatter_add(-1, classes.labels, squares) / classes.sizes.clamp_min(1)
     gaps = classes.means[..., :, None, :] - classes.means[..., None, :, :]
     quotient = (variance[..., :, None] + variance[..., None, :]) / (2 * gaps.square().sum(-1))
-    return _masked(classes, _mean_over(_pairs(classes.present), quotient))
+    return masked(classes, _mean_over(_pairs(classes), quotient))
 
 
 def nc2_equinorm(representations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """std_k ‖m_k − m‖ / mean_k ‖m_k − m‖ (standard deviation with 1/K).
+    """std_k ‖m_k − m̄‖ / mean_k ‖m_k − m̄‖ (standard deviation with 1/K), every class the same.
 
     Returns: (...), in [0, √(K−1)]; NaN where all class means coincide.
     Source: Papyan, Han & Donoho 2020, NC2 (equinorm).
@@ -185,17 +213,17 @@ def nc2_equinorm(representations: Tensor, labels: Tensor, num_classes: int) -> T
 
 def equinorm(classes: ClassMeans) -> Tensor:
     """`nc2_equinorm` of class means (..., K, D)."""
-    norms = classes.centred_means.norm(dim=-1)
-    count = classes.present.sum(-1)
+    norms = scaled_norm(centred_means(classes))
+    count = present(classes).sum(-1)
     mean = norms.sum(-1) / count
-    deviation = (norms - mean[..., None]) * classes.present
-    return _masked(classes, (deviation.square().sum(-1) / count).sqrt() / mean)
+    deviation = (norms - mean[..., None]) * present(classes)
+    return masked(classes, (deviation.square().sum(-1) / count).sqrt() / mean)
 
 
 def nc2_equiangular(representations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """mean over pairs a ≠ b of |cos(m_a − m, m_b − m) + 1/(K−1)|: the angles of a simplex.
+    """mean over pairs a ≠ b of |cos(m_a − m̄, m_b − m̄) + 1/(K−1)|: the angles of a simplex, every pair the same.
 
-    Returns: (...), in [0, 1 + 1/(K−1)]; NaN for fewer than two classes or a class mean equal to m.
+    Returns: (...), in [0, 1 + 1/(K−1)]; NaN for fewer than two classes or a class mean equal to m̄.
     Source: Papyan, Han & Donoho 2020, NC2 (maximal-angle equiangularity; equal angles alone would be its spread).
     """
     return equiangularity(_classes(representations, labels, num_classes))
@@ -203,14 +231,15 @@ def nc2_equiangular(representations: Tensor, labels: Tensor, num_classes: int) -
 
 def equiangularity(classes: ClassMeans) -> Tensor:
     """`nc2_equiangular` of class means (..., K, D)."""
-    directions = classes.centred_means / classes.centred_means.norm(dim=-1, keepdim=True)
-    target = 1 / (classes.present.sum(-1) - 1)
+    centred = centred_means(classes)
+    directions = centred / scaled_norm(centred)[..., None]
+    target = 1 / (present(classes).sum(-1).double() - 1)
     excess = (directions @ directions.mT + target[..., None, None]).abs()
-    return _masked(classes, _mean_over(_pairs(classes.present), excess))
+    return masked(classes, _mean_over(_pairs(classes), excess))
 
 
 def nc3_self_duality(representations: Tensor, labels: Tensor, num_classes: int, classifier_weight: Tensor) -> Tensor:
-    """‖W/‖W‖_F − M/‖M‖_F‖_F, M the (K, D) matrix of m_k − m; rows of absent classes are left out of both.
+    """‖W/‖W‖_F − M/‖M‖_F‖_F, M the (K, D) matrix of m_k − m̄; rows of absent classes are left out of both.
 
     Args: classifier_weight (..., K, D), row k scoring class k.
     Returns: (...), in [0, 2]: 0 where classifier and class means agree up to one scale; NaN where W or M is zero.
@@ -222,30 +251,24 @@ def nc3_self_duality(representations: Tensor, labels: Tensor, num_classes: int, 
 
 def self_duality(classes: ClassMeans, classifier_weight: Tensor) -> Tensor:
     """`nc3_self_duality` of class means (..., K, D) and a classifier of that shape."""
-    if classifier_weight.shape[-2:] != classes.centred_means.shape[-2:]:
-        expected, found = tuple(classes.centred_means.shape[-2:]), tuple(classifier_weight.shape[-2:])
+    if classifier_weight.shape[-2:] != classes.means.shape[-2:]:
+        expected, found = tuple(classes.means.shape[-2:]), tuple(classifier_weight.shape[-2:])
         raise ValueError(f"classifier_weight has shape {found}; classes and features ask for {expected}.")
-    weight = torch.where(classes.present[..., None], classifier_weight.double(), 0.0)
-    gap = _unit(weight) - _unit(classes.centred_means)
-    return _masked(classes, gap.square().sum((-2, -1)).sqrt())
-
-
-def _unit(matrix: Tensor) -> Tensor:
-    unit: Tensor = matrix / matrix.square().sum((-2, -1), keepdim=True).sqrt()
-    return unit
+    weight = torch.where(present(classes)[..., None], classifier_weight.double(), 0.0)
+    return masked(classes, frobenius_norm(unit_norm(weight) - unit_norm(centred_means(classes))))
 
 
 def nc4_agreement(representations: Tensor, labels: Tensor, num_classes: int, predictions: Tensor) -> Tensor:
     """Share of samples whose predicted class is that of the nearest class mean, arg min_k ‖z_i − m_k‖.
 
     Args: predictions (N,) or (..., N), the classifier's class of each sample.
-    Returns: (...), in [0, 1]; a tie goes to the smaller class number.
+    Returns: (...), in [0, 1], every sample the same; a tie goes to the smaller class number.
     Source: Papyan, Han & Donoho 2020, NC4 (there the share of disagreement).
     """
     classes = _classes(representations, labels, num_classes)
     distances = torch.cdist(classes.samples, classes.means, compute_mode="donot_use_mm_for_euclid_dist")
-    nearest = torch.where(classes.present[..., None, :], distances, torch.inf).argmin(-1)
-    return _masked(classes, (nearest == predictions).double().mean(-1))
+    nearest = torch.where(present(classes)[..., None, :], distances, torch.inf).argmin(-1)
+    return masked(classes, (nearest == predictions).double().mean(-1))
 
 
 def cluster_labels(representations: Tensor, num_clusters: int, seed: int) -> Tensor:

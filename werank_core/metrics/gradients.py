@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from werank_core.metrics.rank import singular_values
-from werank_core.metrics.scaling import frobenius_norm, unit_scaled
+from werank_core.metrics.scaling import unit_norm, unit_scaled
 
 GRAM_TOLERANCE = 1e-6  # relative to s₁: above it sⱼ² is far from the rounding of a float64 Gram matrix
 
@@ -108,8 +108,3 @@ def check_same_matrix(first: Tensor, second: Tensor) -> None:
 def inner_product(first: Tensor, second: Tensor) -> Tensor:
     """Σ_ij A_ij B_ij, shape (...)."""
     return (first * second).sum(dim=(-2, -1))
-
-
-def unit_norm(matrix: Tensor) -> Tensor:
-    """A/‖A‖_F in float64; NaN for a zero matrix. Each of two is normalised: the product of their norms may vanish."""
-    return matrix.double() / frobenius_norm(matrix.double())[..., None, None]

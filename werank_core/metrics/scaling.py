@@ -58,3 +58,8 @@ def frobenius_norm(matrix: Tensor) -> Tensor:
     smallest = torch.finfo(norm.dtype).tiny ** 0.5 / torch.finfo(norm.dtype).eps
     ordinary = (norm > smallest) & norm.isfinite()
     return norm.double() if ordinary.all() else torch.where(ordinary, norm.double(), scaled_norm(flat))
+
+
+def unit_norm(matrix: Tensor) -> Tensor:
+    """A/‖A‖_F in float64; NaN for a zero matrix."""
+    return matrix.double() / frobenius_norm(matrix.double())[..., None, None]

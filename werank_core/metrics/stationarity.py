@@ -40,12 +40,11 @@ from werank_core.metrics.gradients import (
     gradient_rank_bound,
     inner_product,
     sample_count,
-    unit_norm,
 )
 from werank_core.metrics.rank import distance_to_rank_of_spectrum
 from werank_core.metrics.rank import singular_values as exact_singular_values
 from werank_core.metrics.row_sums import RowSums, row_sums
-from werank_core.metrics.scaling import frobenius_norm
+from werank_core.metrics.scaling import frobenius_norm, unit_norm
 
 __all__ = [
     "RankCertificate",

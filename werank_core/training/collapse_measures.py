@@ -111,9 +111,7 @@ def truncations(model: StackedModel, state: State, test_accuracy: Callable[[Stat
         Both at tolerance 0.01, `(R,)`; and the curve `(R, T, 3)`: tolerance, kept share, accuracy.
     """
     names = weights_of(model.parameters)
-    factors = {
-        name: torch.linalg.svd(finite_or_zero(state[name].flatten(2))[0], full_matrices=False) for name in names
-    }
+    factors = {name: torch.linalg.svd(finite_or_zero(state[name].flatten(2))[0], full_matrices=False) for name in names}
     points = []
     for tolerance in TRUNCATION_TOLERANCES:
         ranks = {name: tolerance * factors[name].S[:, :1] < factors[name].S for name in names}

@@ -35,6 +35,8 @@ class Metric:
 ROY = "Roy & Vetterli 2007"
 PAPYAN = "Papyan, Han & Donoho 2020"
 OURS = "convention of this project"
+_BY_CLASS = "every class weighing the same, m̄ the mean of the class means"
+_BY_SAMPLE = "every sample weighing the same"
 _RANK = (1.0, None)
 _SHARE = (0.0, 1.0)
 _SIZE = (0.0, None)
@@ -82,36 +84,36 @@ _METRICS = (
     Metric(
         "total_cluster_variation",
         "total cluster variation",
-        "TCV = (1/N) Σₖ Σ_{i∈k} ‖zᵢ − mₖ‖²",
+        f"TCV = (1/N) Σₖ Σ_{{i∈k}} ‖zᵢ − mₖ‖², {_BY_SAMPLE}",
         "Zangrando et al. 2024; normalisation is ours",
         span=_SIZE,
     ),
     Metric(
         "relative_tcv",
         "relative TCV",
-        "TCV / ((1/N) Σ ‖zᵢ − m‖²): 0 is collapsed onto class means, 1 is no class structure",
+        f"TCV / ((1/N) Σ ‖zᵢ − m‖²), {_BY_SAMPLE}: 0 is collapsed onto class means, 1 is no class structure",
         "normalisation is ours",
         span=_SHARE,
     ),
-    Metric("nc1", "NC1", "tr(S_W pinv(S_B))/K", PAPYAN, span=_SIZE, log=True),
-    Metric("nc1_quotient", "NC1 quotient", "tr S_W / tr S_B", "Tirer et al. 2023", span=_SIZE, log=True),
+    Metric("nc1", "NC1", f"tr(S_W pinv(S_B))/K, {_BY_CLASS}", PAPYAN, span=_SIZE, log=True),
+    Metric("nc1_quotient", "NC1 quotient", f"tr S_W / tr S_B, {_BY_CLASS}", "Tirer et al. 2023", span=_SIZE, log=True),
     Metric(
         "cdnv",
         "CDNV",
-        "mean over class pairs of (v_a + v_b)/(2‖m_a − m_b‖²)",
+        "mean over class pairs of (v_a + v_b)/(2‖m_a − m_b‖²), every pair weighing the same",
         "Galanti et al. 2021",
         span=_SIZE,
         log=True,
     ),
-    Metric("nc2_equinorm", "NC2 equinorm", "std/mean of the centred class-mean norms", PAPYAN, span=_SIZE),
-    Metric("nc2_equiangular", "NC2 equiangular", "mean |cos + 1/(K−1)| over pairs of class means", PAPYAN, span=_SIZE),
+    Metric("nc2_equinorm", "NC2 equinorm", f"std/mean of the norms ‖mₖ − m̄‖, {_BY_CLASS}", PAPYAN, span=_SIZE),
     Metric(
-        "nc3_self_duality", "NC3 self-duality", "‖W/‖W‖ − M/‖M‖‖_F, M the centred class means", PAPYAN, span=(0.0, 2.0)
+        "nc2_equiangular", "NC2 equiangular", f"mean |cos + 1/(K−1)| of pairs mₖ − m̄, {_BY_CLASS}", PAPYAN, span=_SIZE
     ),
+    Metric("nc3_self_duality", "NC3 self-duality", f"‖W/‖W‖ − M/‖M‖‖_F, M of mₖ − m̄, {_BY_CLASS}", PAPYAN, span=(0, 2)),
     Metric(
         "nc4_agreement",
         "NC4 agreement",
-        "share of samples where classifier and nearest class mean agree",
+        f"share of samples where classifier and nearest class mean agree, {_BY_SAMPLE}",
         PAPYAN,
         span=_SHARE,
     ),
