@@ -125,21 +125,23 @@ def show_closed_form(choice: Choice) -> None:
         return
     config = choice.spec.config
     assert isinstance(config, RankCollapseConfig)
-    by_depth = choice.spec.second_axis == "depth"
-    depths = [int(d) for d in distinct(products["second_value"].dropna())] if by_depth else [config.depth]
+    axis = choice.spec.second_axis
+    configs = {value: config.replaced(**{str(axis): value}) for value in distinct(products["second_value"].dropna())}
     target = np.stack([np.asarray(values, float) for values in targets["values"]]).mean(0)
     label = choice.experiment.strength_label
     strengths = distinct(products["strength"])
-    if by_depth:
+    if axis == "depth":
         points = frames.product_ranks(products, targets, _states(choice))
-        _show_theory(choice, points, "product_rank", frames.closed_form_ranks(target, strengths, depths), label)
-    depth = (
-        st.segmented_control("Depth", depths, default=depths[-1], required=True, key=f"{choice.prefix}_depth")
-        or depths[0]
-    )
-    chosen = products[products["second_value"] == depth] if by_depth else products
-    points = frames.product_singular_values(chosen.assign(second_value=math.nan), _states(choice))
-    theory = frames.closed_form_values(target, strengths, int(depth))
+        limits = {c.depth: c.narrowest for c in configs.values()}
+        _show_theory(choice, points, "product_rank", frames.closed_form_ranks(target, strengths, limits), label)
+    if configs:
+        value = st.segmented_control(
+            str(axis).replace("_", " ").capitalize(), list(configs), default=list(configs)[-1], required=True,
+            key=f"{choice.prefix}_depth", format_func=format_strength,
+        )  # fmt: skip
+        config, products = configs[value], products[products["second_value"] == value]
+    points = frames.product_singular_values(products.assign(second_value=math.nan), _states(choice))
+    theory = frames.closed_form_values(target, strengths, config.depth, config.narrowest)
     _show_theory(choice, points, "product_singular_value", theory, label)
     st.caption("The closed form is drawn for the mean target spectrum of the seeds; each seed has its own.")
 

@@ -64,7 +64,10 @@ def test_closed_forms_are_the_theorys_on_a_dense_grid() -> None:
     assert first["strength"].min() == pytest.approx(0.1)
     expected = [optimal_singular_values(target, s, 3)[0] for s in first["strength"]]
     np.testing.assert_allclose(first["value"], expected)
-    ranks = closed_form_ranks(target, [0.1, 1.0], [1, 4])
+    narrow = closed_form_values(target, [0.1, 1.0], 3, max_rank=2)
+    assert narrow.loc[narrow["label"] == "closed form σ3", "value"].eq(0).all()
+    assert closed_form_ranks(target, [0.01], {2: 2})["value"].eq(2).all()
+    ranks = closed_form_ranks(target, [0.1, 1.0], {1: None, 4: 9})
     assert ranks[ranks["label"] == "closed form, depth 1"]["value"].eq(3).all(), "one layer shrinks and never cuts"
     assert ranks[ranks["label"] == "closed form, depth 4"]["value"].min() < 3
 

@@ -1,5 +1,7 @@
 """Closed form of deep linear networks against the reference table, minimisation and root finding."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,6 +88,51 @@ def test_minimising_over_the_factors_finds_the_same_matrix(depth, decay):
     assert loss == pytest.approx(scalar_loss(expected, values, decay, depth).sum(), rel=1e-8)
     layers = np.linalg.svd(factors, compute_uv=False)
     assert layers == pytest.approx(np.tile(layer_singular_values(expected, depth), (depth, 1)), abs=1e-3)
+
+
+def descended(target, decay, depth, width, steps=6000, rate=0.05):
+    """Gradient descent in float64 on factors with hidden layers of `width`, from a small orthogonal start."""
+    rng = np.random.default_rng(depth)
+    sizes = [len(target), *[width] * (depth - 1), len(target)]
+    factors = [0.7 * np.linalg.qr(rng.normal(size=(max(s), max(s))))[0][: s[1], : s[0]] for s in pairwise(sizes)]
+    for _ in range(steps):
+        residual = product(factors) - target
+        gradients = []
+        for layer in range(depth):
+            above, below = np.eye(len(target)), np.eye(len(target))
+            for factor in factors[:layer]:
+                below = factor @ below
+            for factor in reversed(factors[layer + 1 :]):
+                above = above @ factor
+            gradients.append(above.T @ residual @ below.T + decay * factors[layer])
+        factors = [factor - rate * gradient for factor, gradient in zip(factors, gradients, strict=True)]
+    return np.linalg.svd(product(factors), compute_uv=False)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(2, 1), (2, 2), (3, 1), (3, 2), (4, 3)])
+def test_through_a_narrow_layer_the_largest_values_are_kept(depth, width):
+    rng = np.random.default_rng(width)
+    left, right = (np.linalg.qr(rng.normal(size=(4, 4)))[0] for _ in range(2))
+    values = np.array([1.8, 2.0, 1.2, 1.6])  # in no order
+    found = descended(left @ np.diag(values) @ right.T, 0.1, depth, width)
+    expected = optimal_singular_values(values, 0.1, depth, max_rank=width)
+    assert found == pytest.approx(np.sort(expected)[::-1], abs=1e-4)
+    assert np.count_nonzero(expected) == width == optimal_rank(values, 0.1, depth, width)
+    assert set(np.flatnonzero(expected)) == set(np.argsort(values)[-width:])
+    np.testing.assert_array_equal(expected, local_minimum_singular_values(values, 0.1, depth, width))
+
+
+def test_a_layer_as_wide_as_the_target_limits_nothing():
+    for width in (5, 9):
+        np.testing.assert_array_equal(
+            optimal_singular_values(TARGET, 0.01, 3, width), optimal_singular_values(TARGET, 0.01, 3)
+        )
+    stacked = np.stack([TARGET, TARGET[::-1]])
+    np.testing.assert_array_equal(
+        optimal_singular_values(stacked, [0.01, 0.1], 2, 2)[1, ::-1], optimal_singular_values(TARGET, 0.1, 2, 2)
+    )
+    with pytest.raises(ValueError, match="max_rank must be an integer of at least 1, got 0"):
+        optimal_singular_values(TARGET, 0.1, 2, 0)
 
 
 @given(y=st.floats(0, 20), decay=st.floats(0, 10), depth=st.integers(1, 12))

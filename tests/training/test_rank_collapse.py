@@ -149,6 +149,18 @@ def test_deep_linear_networks_reach_the_closed_form(depth: int) -> None:
         np.testing.assert_allclose(spectra, soft, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("depth", "width"), [(2, 2), (3, 3)])
+def test_a_layer_narrower_than_the_target_ends_at_the_optimum_of_that_rank(depth: int, width: int) -> None:
+    config = RANK_COLLAPSE_PRESETS["theory"][1].replaced(
+        depth=depth, num_samples=60, dimension=8, width=width, records=1, steps=3000
+    )
+    sink = trained(make_batch(config, (1e-3, 1e-2), seeds=1), dtype=torch.float64)
+    assert (sink.last("closed_form_error") < 1e-3).all()
+    spectrum = sink.arrays[3000]["product_spectrum", 0]
+    assert (spectrum[1:, width:] < 1e-9).all()
+    assert (sink.arrays[3000]["target_spectrum", 0][:, width] > 0.05).all(), "values that were worth keeping"
+
+
 def test_rank_falls_with_weight_decay_as_published() -> None:
     """Effective rank of layer 2, distance to rank K and accuracy against λ; means ~ N(0, I), He initialisation."""
     config = RankCollapseConfig(num_samples=50, records=1)

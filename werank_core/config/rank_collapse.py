@@ -171,6 +171,11 @@ class RankCollapseConfig(ExperimentConfig):
         return self.optimizer != "adamw"
 
     @property
+    def narrowest(self) -> int | None:
+        """Units of the narrowest hidden layer, through which no higher rank passes; None without one."""
+        return self.width if self.depth > 1 else None
+
+    @property
     def closed_form(self) -> bool:
         """Whether the closed form of deep linear networks applies."""
         plain = self.model == "mlp" and self.activation == "linear" and not (self.bias or self.batch_norm)

@@ -61,10 +61,15 @@ def product_singular_values(spectra: pd.DataFrame, states: Mapping[str, str], mo
     return tidy[tidy["value"].notna()]
 
 
-def closed_form_values(target: np.ndarray, strengths: list[float], depth: int, most: int = 6) -> pd.DataFrame:
-    """Singular values of the optimal product against λ > 0, one labelled line for each of the target's."""
+def closed_form_values(
+    target: np.ndarray, strengths: list[float], depth: int, max_rank: int | None = None, most: int = 6
+) -> pd.DataFrame:
+    """Singular values of the optimal product against λ > 0, one labelled line for each of the target's.
+
+    `max_rank`: units of the narrowest hidden layer, which loses all but as many.
+    """
     grid = _dense(strengths)
-    optimal = np.stack([optimal_singular_values(target[:most], strength, depth) for strength in grid])
+    optimal = np.stack([optimal_singular_values(target[:most], strength, depth, max_rank) for strength in grid])
     parts = [
         pd.DataFrame({"strength": grid, "value": optimal[:, j]}).assign(
             metric="product_singular_value", label=f"closed form σ{j + 1}"
@@ -74,14 +79,17 @@ def closed_form_values(target: np.ndarray, strengths: list[float], depth: int, m
     return pd.concat(parts, ignore_index=True)[THEORY]
 
 
-def closed_form_ranks(target: np.ndarray, strengths: list[float], depths: list[int]) -> pd.DataFrame:
-    """Rank of the optimal product against λ > 0, one labelled line a depth."""
+def closed_form_ranks(target: np.ndarray, strengths: list[float], limits: Mapping[int, int | None]) -> pd.DataFrame:
+    """Rank of the optimal product against λ > 0, one labelled line a depth.
+
+    `limits`: depth -> `max_rank` as in `closed_form_values`.
+    """
     grid = _dense(strengths)
     parts = [
-        pd.DataFrame({"strength": grid, "value": [float(optimal_rank(target, s, depth)) for s in grid]}).assign(
+        pd.DataFrame({"strength": grid, "value": [float(optimal_rank(target, s, depth, limit)) for s in grid]}).assign(
             metric="product_rank", label=f"closed form, depth {depth}"
         )
-        for depth in depths
+        for depth, limit in limits.items()
     ]
     return pd.concat(parts, ignore_index=True)[THEORY]
 

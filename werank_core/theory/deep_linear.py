@@ -11,8 +11,8 @@ balanced, each with s^(1/L) (AM-GM), so what is left is the scalar problem
 - L ≥ 3: f has a barrier at 0, so s jumps: 0 below a threshold y*, the larger root of f' above it.
 
 When it applies: the loss above as it stands, or a supervised squared loss on white inputs, which reduces to
-it (`least_squares.whitened_target`). Hidden layers must be at least as wide as the rank of the answer: a
-narrower one keeps only the largest values.
+it (`least_squares.whitened_target`). A hidden layer of r units lets at most r values through: what a value is worth,
+f(0) − f(s), grows with y, so the optimum then keeps the r largest (`max_rank` below) and loses the rest.
 
 Source: the reduction is standard (variational form of Schatten-(2/L) quasi-norms); formulas and conventions,
 halves included, are ours.
@@ -37,7 +37,9 @@ class RankThresholds(NamedTuple):
     global_minimum: Floats
 
 
-def optimal_singular_values(singular_values: ArrayLike, weight_decay: ArrayLike, depth: int) -> Floats:
+def optimal_singular_values(
+    singular_values: ArrayLike, weight_decay: ArrayLike, depth: int, max_rank: int | None = None
+) -> Floats:
     """Singular values of the product W_L···W_1 at the global minimum.
 
     Formula: L = 1: y/(1 + λ);  L = 2: max(y − λ, 0);  L ≥ 3: 0 if y < y*, else the larger root of
@@ -49,29 +51,35 @@ def optimal_singular_values(singular_values: ArrayLike, weight_decay: ArrayLike,
         weight_decay: λ ≥ 0, shape (...): broadcast against the axes before the last, e.g. (A,) with (m,) →
             (A, m).
         depth: L ≥ 1, number of layers.
+        max_rank: r ≥ 1, units of the narrowest hidden layer: all but the r largest values are 0; None: no limit.
     Returns:
         Shape (..., m), in [0, y].
     Raises:
-        ValueError: a negative or non-finite value or weight decay, or a depth that is not an integer ≥ 1.
+        ValueError: a negative or non-finite value or weight decay, a depth or a limit that is not an integer ≥ 1.
     Source: ours; see the module's docstring.
     """
     target, decay = _checked(singular_values, weight_decay, depth)
+    target = _largest_kept(target, max_rank)
     threshold = _thresholds(decay, depth).global_minimum
     return np.where(target >= threshold, _nonzero_branch(target, decay, depth), 0.0)
 
 
-def local_minimum_singular_values(singular_values: ArrayLike, weight_decay: ArrayLike, depth: int) -> Floats:
+def local_minimum_singular_values(
+    singular_values: ArrayLike, weight_decay: ArrayLike, depth: int, max_rank: int | None = None
+) -> Floats:
     """The non-zero branch wherever it is a local minimum (the global one or not), 0 where it does not exist.
 
     Formula: as `optimal_singular_values`, but cut at the lower threshold. Between the two thresholds 0 is
     the global minimum and gradient descent may still sit here: a measurement is right on either branch. For
     L ≤ 2 the loss has one minimum and both functions agree. Exactly at the lower threshold the branch is an
-    inflection point; it is returned.
+    inflection point; it is returned. With a limit on the rank it is that of the largest values: keeping others is a
+    saddle.
 
     Args, Returns, Raises: as `optimal_singular_values`.
     Source: ours; see the module's docstring.
     """
     target, decay = _checked(singular_values, weight_decay, depth)
+    target = _largest_kept(target, max_rank)
     threshold = _thresholds(decay, depth).local_minimum
     return np.where(target >= threshold, _nonzero_branch(target, decay, depth), 0.0)
 
@@ -93,7 +101,7 @@ def rank_thresholds(weight_decay: ArrayLike, depth: int) -> RankThresholds:
         ValueError: a negative or non-finite weight decay, or a depth that is not an integer ≥ 1.
     Source: ours; see the module's docstring.
     """
-    _check_depth(depth)
+    _check_positive(depth, "depth")
     return _thresholds(_non_negative(weight_decay, "weight_decay"), depth)
 
 
@@ -113,7 +121,7 @@ def weight_decay_thresholds(singular_values: ArrayLike, depth: int) -> RankThres
         ValueError: a negative or non-finite singular value, or a depth that is not an integer ≥ 1.
     Source: ours; see the module's docstring.
     """
-    _check_depth(depth)
+    _check_positive(depth, "depth")
     target = _non_negative(singular_values, "singular_values")
     if depth == 1:
         endless = np.where(target > 0, np.inf, 0.0)
@@ -125,7 +133,9 @@ def weight_decay_thresholds(singular_values: ArrayLike, depth: int) -> RankThres
     return RankThresholds(local, (target * excess / (depth - 1)) ** power / excess)
 
 
-def optimal_rank(singular_values: ArrayLike, weight_decay: ArrayLike, depth: int) -> NDArray[np.int64]:
+def optimal_rank(
+    singular_values: ArrayLike, weight_decay: ArrayLike, depth: int, max_rank: int | None = None
+) -> NDArray[np.int64]:
     """Rank of the product W_L···W_1 (and of each layer) at the global minimum.
 
     Formula: #{j : s_j > 0} with s = `optimal_singular_values`. For L = 1 every positive value survives in
@@ -135,6 +145,7 @@ def optimal_rank(singular_values: ArrayLike, weight_decay: ArrayLike, depth: int
         singular_values: y ≥ 0, shape (..., m).
         weight_decay: λ ≥ 0, shape (...), broadcast against the axes before the last.
         depth: L ≥ 1.
+        max_rank: as in `optimal_singular_values`.
     Returns:
         Shape (...), integers in [0, m].
     Raises:
@@ -143,7 +154,7 @@ def optimal_rank(singular_values: ArrayLike, weight_decay: ArrayLike, depth: int
     """
     if np.ndim(singular_values) == 0:
         raise ValueError("singular_values needs at least one axis to count over, shape (..., m)")
-    optimum = optimal_singular_values(singular_values, weight_decay, depth)
+    optimum = optimal_singular_values(singular_values, weight_decay, depth, max_rank)
     return np.asarray(np.count_nonzero(optimum > 0, axis=-1), dtype=np.int64)
 
 
@@ -161,7 +172,7 @@ def layer_singular_values(product_singular_values: ArrayLike, depth: int) -> Flo
         ValueError: a negative or non-finite value, or a depth that is not an integer ≥ 1.
     Source: ours; see the module's docstring.
     """
-    _check_depth(depth)
+    _check_positive(depth, "depth")
     values = _non_negative(product_singular_values, "product_singular_values")
     return np.asarray(values ** (1 / depth))
 
@@ -211,15 +222,28 @@ def _larger_root(target: Floats, decay: Floats, depth: int) -> Floats:
 
 
 def _checked(singular_values: ArrayLike, weight_decay: ArrayLike, depth: int) -> tuple[Floats, Floats]:
-    _check_depth(depth)
+    _check_positive(depth, "depth")
     target = _non_negative(singular_values, "singular_values")
     decay = _non_negative(weight_decay, "weight_decay")
     return target, decay[..., None] if target.ndim else decay
 
 
-def _check_depth(depth: int) -> None:
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
-        raise ValueError(f"depth must be an integer of at least 1, got {depth!r}")
+def _largest_kept(target: Floats, max_rank: int | None) -> Floats:
+    """The target with all but its largest values on the last axis set to 0."""
+    if max_rank is None:
+        return target
+    _check_positive(max_rank, "max_rank")
+    if target.ndim == 0:
+        return target
+    order = np.argsort(-target, axis=-1, kind="stable")
+    kept = np.zeros(target.shape, dtype=bool)
+    np.put_along_axis(kept, order[..., :max_rank], True, axis=-1)
+    return np.where(kept, target, 0.0)
+
+
+def _check_positive(value: int, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def _non_negative(values: ArrayLike, name: str) -> Floats:

@@ -30,19 +30,26 @@ def product(weights: list[Tensor]) -> Tensor:
     return result
 
 
-def closed_form_error(spectrum: Tensor, target: Tensor, decay: Tensor, depth: int) -> Tensor:
+def closed_form_error(
+    spectrum: Tensor, target: Tensor, decay: Tensor, depth: int, max_rank: int | None = None
+) -> Tensor:
     """Largest relative error of the product's singular values against the closed form, `(R,)`.
 
     Per value |s − ŝ| / ŝ (over y where ŝ = 0) to the global minimum ŝ; where the non-zero branch is a minimum though
-    not the global one (L ≥ 3), to the nearer of the two.
+    not the global one (L ≥ 3), to the nearer of the two. Nothing is divided by less than 1e-6 of the largest y: what
+    rounding leaves of a value that is not there is no error.
 
     Args:
         spectrum, target: `(R, m)` measured, and of Y; decay: `(R,)`.
+        max_rank: units of the narrowest hidden layer; None: no hidden layer.
     """
     y, strength = target.numpy(), decay.double().cpu().numpy()
     measured = spectrum.double().cpu().numpy()
-    branches = [optimal_singular_values(y, strength, depth), local_minimum_singular_values(y, strength, depth)]
-    errors = [np.abs(measured - s) / np.where(s > 0, s, y) for s in branches]
+    least = 1e-6 * y.max(-1, keepdims=True)
+    branches = [
+        solution(y, strength, depth, max_rank) for solution in (optimal_singular_values, local_minimum_singular_values)
+    ]
+    errors = [np.abs(measured - s) / np.maximum(np.where(s > 0, s, y), least) for s in branches]
     return torch.from_numpy(np.minimum(*errors).max(-1))
 
 

@@ -234,7 +234,7 @@ class RankCollapse:
                 theory.product_spectrum(weights),
             )
             values["closed_form_error"] = theory.closed_form_error(
-                arrays["product_spectrum", 0], self._targets, self._decays, self.config.depth
+                arrays["product_spectrum", 0], self._targets, self._decays, self.config.depth, self.config.narrowest
             )
         if self.config.dataset == "mixture" and self.config.clusters == "labels" and not self.config.whitened:
             linear = self.config.activation == "linear" and not self.config.batch_norm
