@@ -30,6 +30,9 @@ def test_presets_carry_the_published_settings(name: str) -> None:
         512,
         1e-5,
     )
+    assert config.classifier == "one_vs_rest"
+    # WikiCS brings splits along, which the authors' code uses as they are: C on its validation nodes
+    assert (config.splits, config.probe_protocol) == (("own", "holdout") if name == "wikics" else ("random", "bgrl"))
 
 
 def test_default_needs_no_download() -> None:
@@ -48,6 +51,8 @@ def test_identity_ignores_the_machine_and_what_has_no_effect() -> None:
     assert base.digest() == base.replaced(memory_share=0.1, download=True, temperature=9.0, own_graph="x").digest()
     assert base.digest() != base.replaced(epochs=201).digest()
     assert base.digest() != base.replaced(num_nodes=999).digest()
+    assert base.digest() != base.replaced(probe_protocol="bgrl").digest()
+    assert base.probe_protocol == GRAPH_PRESETS["cora"][1].probe_protocol == "holdout"
     cora = base.replaced(dataset="cora")
     assert cora.digest() == cora.replaced(num_nodes=999, homophily=0.1).digest()
 
@@ -66,6 +71,11 @@ def test_epochs_are_the_steps_and_scale_can_be_an_axis() -> None:
         ({"dataset": "own"}, "own_graph is empty"),
         ({"warmup_epochs": 201}, "warmup_epochs = 201 must be at most epochs = 200"),
         ({"splits": "own"}, "block_model brings none along"),
+        (
+            {"dataset": "cora", "splits": "own", "probe_protocol": "bgrl"},
+            "probe_protocol = 'bgrl' draws its own splits: choose holdout, or splits = 'random'",
+        ),
+        ({"probe_protocol": "5-fold"}, "probe_protocol = '5-fold'"),
         ({"drop_edge_rate_1": 1.0}, "drop_edge_rate_1 = 1.0: should be less than 1"),
         ({"dataset": "corra"}, "dataset = 'corra'"),
     ],

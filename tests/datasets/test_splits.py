@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse, stats
+from sklearn.model_selection import ShuffleSplit, train_test_split
 
 from werank_core.datasets.graph_data import Graph, NodeSplits
-from werank_core.datasets.splits import graph_splits, random_splits
+from werank_core.datasets.splits import cross_validated_splits, graph_splits, random_splits
 
 
 @given(
@@ -61,6 +62,45 @@ def test_what_cannot_be_split(labels: list[int], fractions: tuple[float, ...], s
         random_splits(torch.tensor(labels), 1, fractions)
 
 
+@pytest.mark.parametrize("count", [10, 97, 2708])
+def test_cross_validated_splits_have_the_sizes_of_the_authors_code(count: int) -> None:
+    labels = torch.arange(count) % 3
+    splits = cross_validated_splits(labels, 3, seed=0)
+    assert splits.fitting is not None
+    train, test = train_test_split(np.arange(count), test_size=0.8, random_state=0)
+    fitting, validation = next(ShuffleSplit(n_splits=5, test_size=0.5, random_state=0).split(train))
+    assert splits.train.shape == (3, len(train))
+    assert splits.test.shape == (3, len(test))
+    assert splits.fitting.shape == (3, 5, len(fitting))
+    assert splits.validation.shape == (3, 5, len(validation))
+    for split in range(3):
+        everything = torch.cat([splits.train[split], splits.test[split]]).sort()[0]
+        assert torch.equal(everything, torch.arange(count))
+        for fold in range(5):
+            halves = torch.cat([splits.fitting[split, fold], splits.validation[split, fold]])
+            assert torch.equal(halves.sort()[0], splits.train[split].sort()[0])
+    assert count == 10 or not torch.equal(splits.fitting[0, 0].sort()[0], splits.fitting[0, 1].sort()[0])
+
+
+def test_cross_validated_splits_are_fixed_by_the_seed_and_leave_out_what_has_no_label() -> None:
+    labels = torch.arange(200) % 5 - 1
+    same, again, other = (cross_validated_splits(labels, 2, seed=seed) for seed in (1, 1, 2))
+    for name, rows in same.parts().items():
+        assert torch.equal(rows, again.parts()[name])
+        assert not torch.equal(rows, other.parts()[name])
+        assert (labels[rows] >= 0).all()
+    assert same.train.shape[1] + same.test.shape[1] == 160
+    with pytest.raises(ValueError, match="has 9 labelled samples; its protocol bgrl needs 10"):
+        cross_validated_splits(torch.cat([torch.zeros(9), -torch.ones(50)]).long(), 1)
+
+
+def test_every_sample_trains_equally_often_also_where_c_is_cross_validated() -> None:
+    splits = cross_validated_splits(torch.zeros(40, dtype=torch.long), 500)
+    assert splits.fitting is not None
+    for rows in (splits.train, splits.fitting[:, 0], splits.validation[:, 4]):
+        assert stats.chisquare(torch.bincount(rows.flatten(), minlength=40).numpy()).pvalue > 1e-4
+
+
 def test_own_splits_of_a_graph() -> None:
     masks = np.eye(3, 6, dtype=bool)
     graph = Graph(
@@ -76,3 +116,11 @@ def test_own_splits_of_a_graph() -> None:
     without = Graph("g", graph.adjacency, graph.features, graph.labels)
     with pytest.raises(ValueError, match="g brings no splits along"):
         graph_splits(without, "own", 20, seed=0)
+
+
+def test_the_protocol_of_a_graph_decides_its_random_splits() -> None:
+    graph = Graph("g", sparse.csr_array((50, 50)), np.ones((50, 1), dtype=np.float32), np.arange(50) % 2)
+    assert graph_splits(graph, "random", 2, seed=0).fitting is None
+    assert torch.equal(
+        graph_splits(graph, "random", 2, 5, "bgrl").train, cross_validated_splits(torch.arange(50) % 2, 2, 5).train
+    )

@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
+from werank_core.datasets.splits import cross_validated_splits
 from werank_core.metrics import logistic
 from werank_core.metrics import probe as probe_module
 from werank_core.metrics.logistic import Classifier, logistic_path
@@ -106,6 +108,64 @@ def test_twenty_splits_agree_with_scikit_learn(classifier: Classifier) -> None:
     assert 0.4 < accuracy.mean() < 0.95  # neither chance nor solved: agreement means something
 
 
+def authors_scores(points: Tensor, labels: Tensor, splits: ProbeSplits, split: int) -> tuple[float, float, float]:
+    """Grid score, C and test accuracy as `fit_logistic_regression` of nerdslab/bgrl has them, on a given split."""
+    rows, targets = normalize(points.double().numpy()), np.eye(int(labels.max()) + 1, dtype=bool)[labels.numpy()]
+    assert splits.fitting is not None
+    train, test = splits.train[split].numpy(), splits.test[split].numpy()
+    folds = [
+        (np.searchsorted(np.sort(train), fit), np.searchsorted(np.sort(train), score))
+        for fit, score in zip(splits.fitting[split].numpy(), splits.validation[split].numpy(), strict=True)
+    ]
+    binary = LogisticRegression(solver="liblinear", tol=1e-9, max_iter=20_000, random_state=0)
+    search = GridSearchCV(OneVsRestClassifier(binary), {"estimator__C": list(FEW_CS)}, cv=folds)
+    search.fit(rows[np.sort(train)], targets[np.sort(train)])
+    predicted = search.predict_proba(rows[test]).argmax(1)
+    return search.best_score_, search.best_params_["estimator__C"], np.mean(predicted == labels[test].numpy())
+
+
+def test_the_bgrl_protocol_is_that_of_the_authors_code() -> None:
+    """GridSearchCV scores a one-hot target by exact matches, picks C, and fits it again on all of the 20%."""
+    points, labels = clusters(420, 16, classes=4, noise=0.7)
+    splits = cross_validated_splits(labels, 12, seed=3)
+    result = probe(points[None], labels, splits, "one_vs_rest", FEW_CS, tolerance=1e-4)
+    expected = [authors_scores(points, labels, splits, split) for split in range(12)]
+    best, best_c, accuracy = (np.array(part) for part in zip(*expected, strict=True))
+    assert (result.best_c[0].numpy() == best_c).mean() >= 0.9
+    assert np.abs(result.validation_accuracy[0].numpy().max(1) - best).max() < 0.006
+    assert abs(result.accuracy[0].mean().item() - accuracy.mean()) < 0.002
+    plain = probe(points[None], labels, splits, "multinomial", FEW_CS)
+    assert abs(plain.validation_accuracy.mean() - result.validation_accuracy.mean()) > 0.02, "exact matches are fewer"
+
+
+def test_the_bgrl_protocol_fits_again_on_all_training_rows() -> None:
+    points, labels = clusters(200, 8, classes=3)
+    splits = cross_validated_splits(labels, 3, seed=0)
+    for classifier in CLASSIFIERS:
+        result = probe(points[None], labels, splits, classifier, (1.0,))
+        again = ProbeSplits(splits.train, splits.train, splits.test)
+        assert torch.equal(result.accuracy, probe(points[None], labels, again, classifier, (1.0,)).accuracy)
+
+
+def test_the_bgrl_protocol_in_blocks_and_runs_gives_the_same() -> None:
+    runs, labels = zip(*(clusters(120, 8, 3, seed) for seed in range(2)), strict=True)
+    splits = cross_validated_splits(labels[0], 4, seed=0)
+    together = probe(torch.stack(runs), torch.stack(labels), splits, "one_vs_rest", FEW_CS)
+    alone = probe(runs[1][None], labels[1], splits, "one_vs_rest", FEW_CS)
+    assert torch.equal(together.accuracy[1], alone.accuracy[0])
+    assert torch.equal(together.validation_accuracy[1], alone.validation_accuracy[0])
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_every_training_set_may_have_its_own_c(classifier: Classifier) -> None:
+    points, labels = clusters(90, 6, classes=3)
+    rows, targets = points[torch.arange(90).view(3, 30)], labels[torch.arange(90).view(3, 30)]
+    own = logistic_path(rows, targets, 3, torch.tensor([[0.5], [8.0], [64.0]]), classifier, tolerance=1e-5)
+    for index, c in enumerate((0.5, 8.0, 64.0)):
+        alone = logistic_path(rows[[index]], targets[[index]], 3, torch.tensor([c]), classifier, tolerance=1e-5)
+        torch.testing.assert_close(own.weight[index], alone.weight[0], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_default_tolerance_is_enough(classifier: Classifier) -> None:
     points, labels = clusters(300, 24, classes=5)
@@ -196,6 +256,9 @@ def test_scale_of_the_rows_does_not_matter() -> None:
     splits = random_splits(90, 3, train=30, validation=30)
     scaled = points * torch.linspace(1e-3, 1e3, 90)[:, None]
     assert torch.equal(probe(scaled[None], labels, splits).accuracy, probe(points[None], labels, splits).accuracy)
+    for scale in (1e-300, 1e-14, 1e14, 1e300):
+        extreme = probe(scale * points[None].double(), labels, splits)
+        assert torch.equal(extreme.accuracy, probe(points[None].double(), labels, splits).accuracy)
 
 
 def test_separable_classes_are_read_off_and_constant_rows_give_the_majority() -> None:
@@ -271,5 +334,7 @@ def test_errors_name_what_is_wrong() -> None:
         probe(points[None], torch.full((90,), -1), splits)
     with pytest.raises(ValueError, match="validation is empty in a split"):
         ProbeSplits(splits.train, torch.full((3, 4), -1), splits.test)
+    with pytest.raises(ValueError, match=r"validation has shape \(3, 30\)"):
+        ProbeSplits(splits.train, splits.validation, splits.test, splits.train[:, None])
     with pytest.raises(ValueError, match=r"test has shape \(2, 30\)"):
         ProbeSplits(splits.train, splits.validation, splits.test[:2])

@@ -200,6 +200,16 @@ class TestLoop:
         assert (spectrum > 0).sum() == 50
         assert sink.last("all/effective_rank") == pytest.approx(effective_rank_of_spectrum(spectrum).numpy())
 
+    def test_the_probe_follows_the_protocol_of_the_config(self, tmp_path: Path) -> None:
+        found = {}
+        for protocol in ("holdout", "bgrl"):
+            config = small(probe_protocol=protocol, classifier="one_vs_rest", num_splits=4)
+            values, arrays = trained(batch_of(config), tmp_path).measure(6)
+            found[protocol] = values["accuracy"].item()
+            assert arrays["probe_curve", 0].shape == (1, 4, 21)
+            assert arrays["probe_accuracy", 0].mean().item() == pytest.approx(found[protocol])
+        assert found["bgrl"] != found["holdout"]
+
     def test_measuring_changes_nothing(self, tmp_path: Path) -> None:
         task = trained(batch_of(small()), tmp_path, steps=3)
         before = {name: t.clone() for name, t in task.state().items()}

@@ -100,7 +100,8 @@ def logistic_path(
     A problem ends when a preconditioned gradient step would change it by less than `tolerance` of its size, both in
     the norm of the preconditioner.
 
-    Args: rows (S, n, D); labels (S, n) in 0..K−1, −1 for a row that is padding; cs (C,), ascending is fastest.
+    Args: rows (S, n, D); labels (S, n) in 0..K−1, −1 for a row that is padding; cs (C,), ascending is fastest, or
+        (S, C) with values of C for every training set.
     Returns: float32 weight (S, C, K, D) and bias (S, C, K).
     Source: see the module; preconditioner and stopping rule are ours.
     """
@@ -142,7 +143,7 @@ def _eigen_coordinates(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _start(design: _Design, cs: Tensor) -> _State:
     """All weights zero; a free intercept starts at its optimum for zero weights, the log class shares."""
     inverse_c = (1 / cs).float().to(design.eigenvalues.device)
-    ridge = design.regularized[:, None, None] * inverse_c[:, None, None]
+    ridge = design.regularized[:, None, None] * inverse_c[..., None, None]
     zero = ridge.expand(-1, -1, design.targets.shape[2], -1) * 0
     position = zero.clone()
     if design.classifier == "multinomial":

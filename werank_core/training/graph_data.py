@@ -88,7 +88,7 @@ def load_graph_data(config: GraphConfig, seeds: Iterable[int], root: Path, devic
             edges, labels = torch.from_numpy(raw.edge_index), torch.from_numpy(raw.labels)
             pattern = propagation(edges, raw.num_nodes)
             graph = AugmentableGraph(pattern, _features(raw, config), config.widths[0]).to(device)
-        splits = graph_splits(raw, config.splits, config.num_splits, seed)
+        splits = graph_splits(raw, config.splits, config.num_splits, seed, config.probe_protocol)
         found[seed] = GraphData(seed, graph, edges, labels, raw.num_classes, splits)
     return found
 
