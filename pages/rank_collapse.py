@@ -13,16 +13,22 @@ from werank_core.experiments import experiment
 
 SENTENCE = (
     "Weight decay λ against the rank of every layer, the variation within classes, and accuracy, with a certificate "
-    "that bounds the distance to rank K at every recorded step."
+    "that bounds the distance to rank K, and how tight it is."
 )
 HOW_TO_READ = """
-**Certificate.** For a loss with $\\frac{\\lambda}{2}\\sum_l\\lVert W_l\\rVert_F^2$, at any point of training and for
-any network, $\\mathrm{dist}_K(W_l) \\le (\\lVert g_l\\rVert_F + \\lVert r_l\\rVert_F)/\\lambda$, where $g_l$ is the
+**Certificate.** $\\mathrm{dist}_K(W_l) \\le (\\lVert g_l\\rVert_F + \\lVert r_l\\rVert_F)/\\lambda$, where $g_l$ is the
 part of the gradient that comes from variation within classes and $r_l = \\lambda W_l + \\nabla L_0$ the stationarity
-residual. Both can be measured, so the bound has no unknown constant.
+residual. Both can be measured, so the bound has no unknown constant. It is the triangle inequality and holds for any
+matrices, at any point of training: that it is never exceeded is no evidence for the theory or for the code. What says
+something is whether it is **informative**, below $\\lVert W_l\\rVert_F$, which bounds the distance anyway, and its
+**tightness**, distance over certificate. Just below that norm it is tight without saying much: the gradient is all but
+0 there, and the residual all of $\\lambda W_l$. At λ = 0 it is undefined and not drawn.
+
+**AdamW** decays the weights apart from the loss. The certificate holds there too, but $r_l$ does not go to 0, because
+training has other fixed points; the same is true with WERank in the loss.
 
 **Eigenvalue-equation cosine** says how near to stationary a layer is: below 0.99 the asymptotic theory does not apply
-yet, while the certificate still does. At λ = 0 the certificate is undefined and not drawn.
+yet.
 
 At small λ, ranks reflect how far decay has come in the given number of steps, not the stationary theory.
 

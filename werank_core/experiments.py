@@ -168,7 +168,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 ),
                 "certificate": (
                     "distance_to_rank",
-                    *_of_rows("train", "certificate_bound", "tcv_bound", "eigenvalue_cosine"),
+                    *_of_rows("train", "certificate_bound", "certificate_tightness", "eigenvalue_cosine"),
                 ),
                 "collapse": _of_rows(
                     "train",

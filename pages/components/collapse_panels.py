@@ -1,6 +1,7 @@
 """Details that only rank collapse has: ranks at a tolerance, certificate, closed forms, both knobs, compression."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,6 @@ from werank_core.figures.summaries import distinct, summarize_grid, summarize_st
 from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
 
-BOUNDS = ("distance_to_rank", "certificate_bound", "tcv_bound")
 MAPS = ("test/accuracy", "train/effective_rank", "train/relative_tcv", "distance_to_rank")
 TOLERANCES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 
@@ -69,30 +69,18 @@ def _show_layers(choice: Choice, points: pd.DataFrame, metrics: tuple[str, ...],
 
 
 def show_certificate(choice: Choice) -> None:
-    """Distance to rank K below its two bounds, layer by layer, and how often it was violated: never."""
-    config = choice.spec.config
-    assert isinstance(config, RankCollapseConfig)
-    if not config.coupled:
-        st.info(
-            "AdamW decays weights apart from the loss, so its fixed points do not solve λW = −∇L and the certificate "
-            "does not hold. Choose SGD or Adam to see it."
-        )
-        return
-    history = cached.history(choice.sweep_id, BOUNDS)
-    seconds = distinct(choice.frame["second_value"].dropna())
-    broken, checked = frames.violations(history)
-    sentence = (
-        f"{broken} violations in {checked:,} recorded (run, layer, step)." if checked else "Nothing recorded yet."
-    )
-    (st.error if broken else st.caption)(
-        sentence + " At λ = 0 the bounds are undefined; a layer narrower than K has distance 0."
-    )
-    newest = cached.counted_metrics(choice.sweep_id, BOUNDS)
-    layers = sorted(set(newest.loc[newest["metric"] == BOUNDS[0], "layer"]))
+    """Distance to rank K below its two bounds and ‖W‖_F, layer by layer, and how tight the informative bounds are."""
+    counts = frames.certificate_counts(cached.history(choice.sweep_id, frames.CERTIFICATE))
+    st.caption(" ".join([frames.certificate_sentence(counts), *_why_residuals_stay(choice)]))
+    if counts.exceeded:
+        st.error(f"{counts.exceeded} of them are exceeded beyond rounding, which cannot be: these records are broken.")
+    newest = cached.counted_metrics(choice.sweep_id, frames.CERTIFICATE)
+    layers = sorted(set(newest.loc[newest["metric"] == "distance_to_rank", "layer"]))
     if not layers:
         return
     layer = st.segmented_control("Layer", layers, default=layers[0], required=True, key=f"{choice.prefix}_bound_layer")
     points = newest[newest["layer"] == layer]
+    seconds = distinct(choice.frame["second_value"].dropna())
     if seconds:
         axis = str(choice.spec.second_axis).replace("_", " ")
         second = st.segmented_control(
@@ -104,16 +92,26 @@ def show_certificate(choice: Choice) -> None:
             format_func=format_strength,
         )
         points = points[points["second_value"] == second].assign(second_value=math.nan)
-    # One row of the figure: the three numbers are its lines.
-    points = points.assign(series=points["metric"].map(_BOUND_NAMES), metric=BOUNDS[0], split="", layer=0)
-    summary = summarize_strength(points, BOUNDS[:1], expected_seeds=choice.spec.seeds)
+    points, rows = frames.certificate_points(points), frames.CERTIFICATE_ROWS
+    summary = summarize_strength(points, rows, expected_seeds=choice.spec.seeds)
     label = choice.experiment.strength_label
-    figure = plot_strength(summary, points, BOUNDS[:1], strength_label=label, theme=theme())
-    alt = strength_alt_text(summary, BOUNDS[:1], label)
+    figure = plot_strength(summary, points, rows, strength_label=label, theme=theme())
+    alt = strength_alt_text(summary, rows, label)
     show_figure(figure, f"{choice.prefix}_certificate", alt=alt, table=summary)
+    st.caption("Tightness is drawn where the certificate is informative; at λ = 0 it is undefined.")
 
 
-_BOUND_NAMES = {"distance_to_rank": "distance", "certificate_bound": "certificate", "tcv_bound": "TCV bound"}
+def _why_residuals_stay(choice: Choice) -> Iterator[str]:
+    """Sentences on what keeps λW + ∇L₀ away from 0 in this sweep."""
+    config = choice.spec.config
+    assert isinstance(config, RankCollapseConfig)
+    if not config.coupled:
+        yield (
+            "AdamW decays the weights apart from the loss: the certificate holds, but its residual λW + ∇L₀ does not "
+            "go to 0, so that it stays wide."
+        )
+    if config.werank_strength or choice.spec.second_axis == "werank_strength":
+        yield "WERank is in the loss and not in the residual λW + ∇L₀, which it keeps away from 0."
 
 
 def show_closed_form(choice: Choice) -> None:

@@ -5,15 +5,20 @@ import pandas as pd
 import pytest
 
 from werank_core.figures.collapse_frames import (
+    CERTIFICATE_ROWS,
     TIDY,
+    certificate_counts,
+    certificate_points,
+    certificate_sentence,
     closed_form_ranks,
     closed_form_values,
     product_ranks,
     product_singular_values,
     ranks_at_tolerance,
-    violations,
 )
 from werank_core.figures.compression import plot_compression, summarize_compression
+from werank_core.figures.strength import plot_strength
+from werank_core.figures.summaries import summarize_strength
 from werank_core.theory.deep_linear import optimal_singular_values
 
 
@@ -72,14 +77,53 @@ def test_closed_forms_are_the_theorys_on_a_dense_grid() -> None:
     assert ranks[ranks["label"] == "closed form, depth 4"]["value"].min() < 3
 
 
-def test_violations_are_counted_where_the_bound_is_defined() -> None:
+def certificates(*layers: tuple[float, float, float]) -> pd.DataFrame:
+    """Distance, certificate and norm of layers 1, 2, ... of one run."""
     rows = [
-        {"run_id": "r", "layer": layer, "step": 0, "metric": name, "value": value}
-        for layer, (distance, bound) in enumerate([(1.0, 2.0), (2.0, 1.0), (1.0, np.nan)], start=1)
-        for name, value in (("distance_to_rank", distance), ("certificate_bound", bound))
-    ]
-    assert violations(pd.DataFrame(rows)) == (1, 2)
-    assert violations(pd.DataFrame(rows)[:0]) == (0, 0)
+        {
+            "run_id": "r", "layer": layer, "step": 0, "metric": name, "value": value, "split": "", "strength": 0.1,
+            "second_value": np.nan, "seed": 0, "state": "finished",
+        }
+        for layer, (distance, bound, norm) in enumerate(layers, start=1)
+        for name, value in (
+            ("distance_to_rank", distance), ("certificate_bound", bound), ("weight_norm", norm),
+            ("certificate_tightness", distance / bound),
+        )
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_certificates_count_where_they_say_something() -> None:
+    """Informative twice, above the norm once, undefined at λ = 0, no distance in a narrow layer, broken once."""
+    found = certificates((1, 2, 3), (2, 2.5, 3), (1, 9, 3), (1, np.nan, 3), (0, 1, 3), (2, 1, 3))
+    counts = certificate_counts(found)
+    assert counts[:3] == (4, 3, 1)
+    assert counts.tightness == pytest.approx((0.8, 0.5, 2.0))
+    sentence = certificate_sentence(certificate_counts(certificates((1, 2, 3), (2, 2.5, 3), (1, 9, 3))))
+    assert sentence.startswith("2 of 3 certificates (one for every run, layer and recorded step) are informative")
+    assert "certificate / ‖W‖_F is 0.750 and distance / certificate 0.650 (0.500 to 0.800)" in sentence
+    assert "holds for any matrices" in sentence
+
+
+def test_certificates_of_older_or_missing_records_are_total() -> None:
+    without_norm = certificates((1, 2, 3))
+    without_norm = without_norm[~without_norm["metric"].isin(["weight_norm", "certificate_tightness"])]
+    assert certificate_counts(without_norm)[:3] == (1, 0, 0)
+    assert certificate_sentence(certificate_counts(without_norm)).startswith("0 of 1 certificates")
+    assert certificate_counts(certificates((1, 2, 3))[:0])[:3] == (0, 0, 0)
+    assert "No certificate is recorded yet" in certificate_sentence(certificate_counts(certificates((1, 2, 3))[:0]))
+    assert certificate_points(without_norm)["split"].tolist() == ["distance", "certificate"]
+    assert certificate_points(certificates((1, 2, 3))[:0]).empty
+
+
+def test_tightness_is_drawn_where_the_certificate_is_informative() -> None:
+    for norm, rows in ((3.0, ["distance", "certificate", "‖W‖_F", ""]), (1.5, ["distance", "certificate", "‖W‖_F"])):
+        points = certificate_points(certificates((1, 2, norm)))
+        assert points["split"].tolist() == rows
+        assert set(points["layer"]) == {0}
+        summary = summarize_strength(points, CERTIFICATE_ROWS)
+        figure = plot_strength(summary, points, CERTIFICATE_ROWS)
+        assert "tightness" in [note["text"].strip("</b>") for note in figure.layout.annotations]
 
 
 def test_compression_averages_runs_and_is_total() -> None:

@@ -35,7 +35,9 @@ LABELS = torch.arange(SAMPLES) % CLASSES
 def assert_certified(certificate, weight):
     """distance ≤ first bound ≤ TCV bound, up to the round-off of the largest number involved."""
     slack = 1e-9 * (1 + torch.linalg.matrix_norm(weight.double()))
-    assert torch.isfinite(torch.stack(certificate[:-1])).all()  # relative TCV is 0/0 where nothing varies
+    assert torch.isfinite(
+        torch.stack(certificate[:-2])
+    ).all()  # relative TCV and tightness are 0/0 where nothing varies
     assert (certificate.distance <= certificate.first_bound * (1 + 1e-9) + slack).all()
     assert (certificate.first_bound <= certificate.tcv_bound * (1 + 1e-9) + slack).all()
 
@@ -378,6 +380,25 @@ def test_gradient_alignment_is_a_cosine():
     cosine = functional.cosine_similarity(first[3].flatten(), first[0].flatten(), dim=0)
     assert alignment[3].item() == pytest.approx(cosine.item())
     assert gradient_alignment(1e-200 * first[0], 1e-200 * first[0]).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e160, 1e300])
+def test_the_whole_range_of_float64_is_right(size):
+    """Norms whose squares overflow or vanish; what is free of scale keeps its value."""
+    first, inputs, deltas, labels = random_layer(17, samples=20, classes=3)
+    second, _, _, _ = random_layer(18)
+    for gauge in (eigenvalue_cosine, gradient_alignment):
+        assert gauge(size * first, second / size).item() == pytest.approx(gauge(first, second).item(), rel=1e-12)
+    ratio = eigenvalue_ratio(size * first, second * size).item()
+    assert ratio == pytest.approx(eigenvalue_ratio(first, second).item(), rel=1e-12)
+    assert gradient_rank(size * first).item() == gradient_rank(first).item() == 5
+    expected = rank_certificate(first, inputs, deltas, labels, 3, 0.1)
+    found = rank_certificate(first, size * inputs, deltas / size, labels, 3, 0.1)
+    for name in ("distance", "first_bound", "tcv_bound", "residual_norm", "relative_tcv", "tightness"):
+        assert getattr(found, name).item() == pytest.approx(getattr(expected, name).item(), rel=1e-9), name
+    parts = [row_sums(size * inputs[cut], deltas[cut], labels[cut], 3) for cut in (slice(0, 8), slice(8, 20))]
+    joined = joined_row_sums(parts).scatter_norm.item()
+    assert joined == pytest.approx(size * row_sums(inputs, deltas, labels, 3).scatter_norm.item(), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,8 @@ class RankCollapseConfig(ExperimentConfig):
 
     optimizer: Literal["sgd", "adam", "adamw"] = setting(
         "sgd",
-        "λ is part of the loss for SGD and Adam; AdamW decays apart, so the certificate does not hold.",
+        "λ is part of the loss for SGD and Adam. AdamW decays the weights apart from it: the certificate still holds, "
+        "but its residual does not go to 0.",
         group="training",
     )
     learning_rate: float = setting(0.05, "Learning rate.", group="training", gt=0, le=10, log=True)
@@ -167,7 +168,7 @@ class RankCollapseConfig(ExperimentConfig):
 
     @property
     def coupled(self) -> bool:
-        """Whether λ is part of the loss: only then does the certificate speak of this optimizer's fixed points."""
+        """Whether λ is part of the loss: only then are the fixed points of training those of λW = −∇L₀."""
         return self.optimizer != "adamw"
 
     @property

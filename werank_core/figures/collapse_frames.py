@@ -1,10 +1,12 @@
 """Stored arrays of the rank-collapse experiment -> tidy frames and closed forms, ready for the strength figures."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from werank_core.figures.formats import format_value
 from werank_core.theory.deep_linear import optimal_rank, optimal_singular_values
 
 TIDY = [
@@ -12,6 +14,14 @@ TIDY = [
     "metric", "layer", "split", "series", "value", "state",
 ]  # fmt: skip
 THEORY = ["metric", "strength", "value", "label"]
+_LINES = {
+    "distance_to_rank": "distance",
+    "certificate_bound": "certificate",
+    "tcv_bound": "TCV bound",
+    "weight_norm": "‖W‖_F",
+}
+CERTIFICATE = (*_LINES, "certificate_tightness")
+CERTIFICATE_ROWS = ("distance_to_rank", "certificate_tightness")
 
 
 def ranks_at_tolerance(spectra: pd.DataFrame, tolerance: float, states: Mapping[str, str]) -> pd.DataFrame:
@@ -94,20 +104,72 @@ def closed_form_ranks(target: np.ndarray, strengths: list[float], limits: Mappin
     return pd.concat(parts, ignore_index=True)[THEORY]
 
 
-def violations(history: pd.DataFrame, slack: float = 1e-4) -> tuple[int, int]:
-    """How often the distance to rank K exceeds the certificate, and in how many recorded (run, layer, step).
+class CertificateCounts(NamedTuple):
+    """Certificates of a sweep, one for every run, layer and recorded step that has a bound and can have a distance.
 
-    `slack` is relative, for the float32 that histories are stored in. Undefined bounds (λ = 0) are not counted.
+    Of the informative ones, those below ‖W‖_F: `tightness` is the median, lowest and highest distance / certificate,
+    and `share_of_norm` the median certificate / ‖W‖_F.
     """
-    keys = ["run_id", "layer", "step"]
-    wide = history[history["metric"].isin(["distance_to_rank", "certificate_bound"])].pivot_table(
-        index=keys, columns="metric", values="value", aggfunc="first"
+
+    checked: int
+    informative: int
+    exceeded: int
+    tightness: tuple[float, float, float]
+    share_of_norm: float
+
+
+def certificate_counts(history: pd.DataFrame, slack: float = 1e-4) -> CertificateCounts:
+    """What the recorded `CERTIFICATE` metrics say; λ = 0 has no bound, a layer no wider than K no distance.
+
+    `slack` of `exceeded` is relative, for the float32 that histories are stored in.
+    """
+    rows = history[history["metric"].isin(CERTIFICATE)]
+    wide = rows.pivot_table(index=["run_id", "layer", "step"], columns="metric", values="value", aggfunc="first")
+    wide = wide.reindex(columns=list(CERTIFICATE))
+    known = wide[wide["certificate_bound"].notna() & (wide["distance_to_rank"] > 0)]
+    informative = known[known["certificate_bound"] < known["weight_norm"]]
+    ratios = informative["distance_to_rank"] / informative["certificate_bound"]
+    exceeded = known["distance_to_rank"] > known["certificate_bound"] * (1 + slack) + 1e-6
+    return CertificateCounts(
+        checked=len(known),
+        informative=len(informative),
+        exceeded=int(exceeded.sum()),
+        tightness=(ratios.median(), ratios.min(), ratios.max()),
+        share_of_norm=(informative["certificate_bound"] / informative["weight_norm"]).median(),
     )
-    if not {"distance_to_rank", "certificate_bound"} <= set(wide.columns):
-        return 0, 0
-    known = wide.dropna()
-    broken = known["distance_to_rank"] > known["certificate_bound"] * (1 + slack) + 1e-6
-    return int(broken.sum()), len(known)
+
+
+def certificate_sentence(counts: CertificateCounts) -> str:
+    """How many certificates say something, and how tight they are."""
+    if not counts.checked:
+        return "No certificate is recorded yet: there is none at λ = 0 or in a layer no wider than K."
+    middle, low, high = (format_value(value) for value in counts.tightness)
+    tight = (
+        f"; in the median of these, certificate / ‖W‖_F is {format_value(counts.share_of_norm)} and "
+        f"distance / certificate {middle} ({low} to {high})"
+    )
+    tight *= counts.informative > 0
+    return (
+        f"{counts.informative:,} of {counts.checked:,} certificates (one for every run, layer and recorded step) are "
+        f"informative, that is below ‖W‖_F{tight}. That none is exceeded would be no evidence: the bound is the "
+        "triangle inequality and holds for any matrices. What can be wrong is the gradient in it, which tests compare "
+        "with float64 autograd."
+    )
+
+
+def certificate_points(newest: pd.DataFrame) -> pd.DataFrame:
+    """Newest `CERTIFICATE` metrics of one layer as the rows of a strength figure.
+
+    Distance, bounds and ‖W‖_F are series of one row; `certificate_tightness` is kept where the certificate is
+    informative.
+    """
+    wide = newest.pivot_table(index="run_id", columns="metric", values="value", aggfunc="last")
+    wide = wide.reindex(columns=list(CERTIFICATE))
+    informative = wide.index[wide["certificate_bound"] < wide["weight_norm"]]
+    lines = newest[newest["metric"].isin(_LINES)]
+    tight = newest[(newest["metric"] == "certificate_tightness") & newest["run_id"].isin(informative)]
+    named = lines.assign(series=lines["metric"].map(_LINES), metric="distance_to_rank")
+    return pd.concat([named, tight], ignore_index=True).assign(layer=0, split="")
 
 
 def _dense(strengths: list[float]) -> np.ndarray:

@@ -29,6 +29,10 @@ class RowSums(NamedTuple):
     scatter_norm: Tensor
     delta_norm: Tensor
 
+    def gradient(self, num_samples: int) -> Tensor:
+        """(1/N) Σ d_i z_iᵀ, the layer's gradient of the mean loss, (..., d_out, d_in)."""
+        return (self.products + self.class_deltas.mT @ self.means) / num_samples
+
     @property
     def relative_scatter(self) -> Tensor:
         """Σ ‖z_i − m_{c(i)}‖² / Σ ‖z_i − m‖², the denominator from the class means; NaN for 0/0."""

@@ -20,8 +20,14 @@ What the arguments may be:
   the sample this is what automatic differentiation gives in train mode, and ∇_W L₀ = (1/N) Σ d_i z_iᵀ still
   holds: train-mode statistics of exactly these N samples, or eval mode with fixed ones; never a mixture.
 - Biases and normalisation parameters are not penalised and do not enter.
-- λ must be coupled L2 (in the loss). Decoupled decay (AdamW) has another fixed point: show no certificate
-  there.
+- λ > 0 may be any number: the certificate is algebra. Only where λ is coupled L2 and nothing but L₀ and it is in
+  the loss does training drive R = λW + ∇L₀ to 0 and so the bound to what the clusters leave. Decoupled decay (AdamW)
+  has another fixed point, and so has a loss with a further penalty: the bound holds there and stays wide.
+
+What the certificate is worth: it is the triangle inequality and holds for ANY matrices in place of W and the gradient,
+so that it is never exceeded says nothing about theory or code. What has content is that the gradient is the right one
+(tests hold it against float64 autograd of the mean loss), how tight the bound is (distance / bound), and whether it is
+informative, that is below ‖W‖_F, which bounds the distance without any of this.
 
 Source: Zangrando et al. (arXiv 2402.03991): the eigenvalue equation λW = −∇L₀ and rank against cluster
 variation. The certificate with the explicit residual, and every normalisation, are ours.
@@ -68,12 +74,14 @@ class RankCertificate(NamedTuple):
     distance: Tensor
     first_bound: Tensor
     tcv_bound: Tensor
+    weight_norm: Tensor
     residual_norm: Tensor
     within_gradient_norm: Tensor
     eigenvalue_cosine: Tensor
     eigenvalue_ratio: Tensor
     total_cluster_variation: Tensor
     relative_tcv: Tensor
+    tightness: Tensor
 
 
 def stationarity_residual(weight: Tensor, gradient: Tensor, weight_decay: Tensor | float) -> Tensor:
@@ -166,20 +174,20 @@ def rank_certificate(
     num_samples: int | None = None,
     singular_values: Tensor | None = None,
 ) -> RankCertificate:
-    """Distance of a weight matrix to rank K with two upper bounds, true at ANY point of training.
+    """Distance of a weight matrix to rank K with two upper bounds, at any point of training.
 
     Formula: with R = λW + ∇L₀ and the within-cluster gradient G, λW = R − G − (K outer products), so
 
         distance = (Σ_{j>K} s_j²)^½ ≤ (‖G‖_F + ‖R‖_F)/λ ≤ (RMS_i‖d_i‖ · √TCV + ‖R‖_F)/λ,
 
     TCV = (1/N) Σ_i ‖z_i − m_{c(i)}‖² of the layer's input. With weight sharing both RMS and TCV sum over
-    positions and divide by the number of samples. There is no unknown constant: a violation beyond float
-    error is a bug.
+    positions and divide by the number of samples. There is no unknown constant, and nothing to be violated: see
+    the module's docstring for what this does and does not show. Tightness is distance over the first bound.
 
-    Edge cases: λ = 0 gives NaN bounds (undefined, not infinite). min(d_out, d_in) ≤ K gives distance exactly
-    0 by definition. A non-finite number in a run gives NaN in that run only, in every field it enters (of all
-    arguments only W enters the distance). A class with one sample adds 0 to G and TCV; classes without
-    samples only make the certificate weaker than it could be.
+    Edge cases: λ = 0 gives NaN bounds and tightness (undefined, not infinite). min(d_out, d_in) ≤ K gives
+    distance exactly 0 by definition, and a tightness of NaN: such a bound says nothing. A non-finite number in a
+    run gives NaN in that run only, in every field it enters (of all arguments only W enters the distance). A class
+    with one sample adds 0 to G and TCV; classes without samples only make the certificate weaker than it could be.
 
     Args:
         weight: W, shape (..., d_out, d_in).
@@ -187,13 +195,13 @@ def rank_certificate(
         deltas: d, shape (..., N, d_out), gradients of the single samples' losses (not divided by N).
         labels: c in 0..K−1, shape (N,) or (..., N).
         num_classes: K ≥ 1.
-        weight_decay: λ ≥ 0 of the coupled penalty, a number or shape (...).
+        weight_decay: λ ≥ 0, a number or shape (...).
         num_samples: as in `batch_gradient`.
         singular_values: s of W in descending order, shape (..., min(d_out, d_in)), where the caller has them
             already in float64; None: computed here.
     Returns:
         `RankCertificate`, every field of shape (...), float64. distance, bounds, norms and TCV ≥ 0; the relative TCV of
-        the input in [0, 1], NaN where nothing varies.
+        the input in [0, 1], NaN where nothing varies; tightness in [0, 1], NaN where distance and bound are both 0.
     Raises:
         ValueError: shapes that do not fit, or labels outside 0..K−1.
     Source: ours, after Zangrando et al. (arXiv 2402.03991).
@@ -214,23 +222,28 @@ def certificate_of_sums(
     """`rank_certificate`, its rows summed up already; arguments and result as there."""
     check_same_matrix(weight, sums.products)
     matrix, decay = weight.double(), _strength(weight_decay, weight)
-    gradient = (sums.products + sums.class_deltas.mT @ sums.means) / num_samples
+    gradient = sums.gradient(num_samples)
     residual = frobenius_norm(decay[..., None, None] * matrix + gradient)
     decay = torch.where(decay > 0, decay, torch.nan)
     within_norm = frobenius_norm(sums.products) / num_samples
     descent = -inner_product(unit_norm(matrix), gradient)
     norm = frobenius_norm(matrix)
     spectrum = exact_singular_values(matrix) if singular_values is None else singular_values
+    rank = sums.means.shape[-2]
+    distance = distance_to_rank_of_spectrum(spectrum, rank)
+    first_bound = (within_norm + residual) / decay
     certificate = RankCertificate(
-        distance=distance_to_rank_of_spectrum(spectrum, sums.means.shape[-2]).expand_as(residual),
-        first_bound=(within_norm + residual) / decay,
+        distance=distance.expand_as(residual),
+        first_bound=first_bound,
         tcv_bound=(sums.delta_norm * (sums.scatter_norm / num_samples) + residual) / decay,
+        weight_norm=norm.expand_as(residual),
         residual_norm=residual,
         within_gradient_norm=within_norm.expand_as(residual),
         eigenvalue_cosine=(descent / frobenius_norm(gradient)).clamp(-1, 1),
         eigenvalue_ratio=descent / norm,
         total_cluster_variation=(sums.scatter_norm / num_samples**0.5).square().expand_as(residual),
         relative_tcv=sums.relative_scatter.expand_as(residual),
+        tightness=distance / first_bound if rank < spectrum.shape[-1] else torch.full_like(residual, torch.nan),
     )
     return RankCertificate(*(torch.where(field.isfinite(), field, torch.nan) for field in certificate))
 

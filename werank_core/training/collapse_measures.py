@@ -25,7 +25,16 @@ from werank_core.vocabulary import KMEANS, VARIATION_METRICS
 
 TRUNCATION_TOLERANCES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.3, 0.5)
 NUMERICAL_TOLERANCE = 1e-2
-CERTIFICATE_METRICS = ("certificate_bound", "tcv_bound", "residual_norm", "eigenvalue_cosine", "eigenvalue_ratio")
+CERTIFICATE_METRICS = {
+    "layer_tcv": "relative_tcv",
+    "layer_absolute_tcv": "total_cluster_variation",
+    "certificate_bound": "first_bound",
+    "tcv_bound": "tcv_bound",
+    "certificate_tightness": "tightness",
+    "residual_norm": "residual_norm",
+    "eigenvalue_cosine": "eigenvalue_cosine",
+    "eigenvalue_ratio": "eigenvalue_ratio",
+}
 
 
 # -- layers ---------------------------------------------------------------------------------------------------------
@@ -43,15 +52,15 @@ def spectrum_metrics(spectra: Sequence[Tensor], target_rank: int) -> Values:
         "weight_stable_rank": torch.stack([rank.stable_rank_of_spectrum(s) for s in spectra], -1),
         "weight_numerical_rank": torch.stack([rank.numerical_rank_of_spectrum(s) for s in spectra], -1),
         "distance_to_rank": torch.stack([rank.distance_to_rank_of_spectrum(s, target_rank) for s in spectra], -1),
+        "weight_norm": torch.stack([rank.distance_to_rank_of_spectrum(s, 0) for s in spectra], -1),
     }
 
 
-def certificate_metrics(
-    weights: Sequence[Tensor], spectra: Sequence[Tensor], found: Summary, decay: Tensor, *, coupled: bool
-) -> Values:
-    """Cluster variation of every layer's input and, with coupled decay, the rank certificate, `(R, L)` each.
+def certificate_metrics(weights: Sequence[Tensor], spectra: Sequence[Tensor], found: Summary, decay: Tensor) -> Values:
+    """Cluster variation of every layer's input and the rank certificate, `(R, L)` each.
 
-    The gradient is that of the mean data loss over exactly the summed rows.
+    The gradient is that of the mean data loss over exactly the summed rows. λ is the number that decays the weights,
+    inside the loss or, for AdamW, apart from it: the certificate is algebra and needs no more.
 
     Args: weights and spectra of every layer, `(R, d_out, d_in)` and `(R, m)`; decay `(R,)`.
     """
@@ -60,10 +69,10 @@ def certificate_metrics(
         certificate_of_sums(weight, sums, decay, num_samples, spectrum)
         for weight, sums, spectrum in zip(weights, found.layers, spectra, strict=True)
     ]
-    names = {"layer_tcv": "relative_tcv", "layer_absolute_tcv": "total_cluster_variation"}
-    if coupled:
-        names |= {name: name for name in CERTIFICATE_METRICS} | {"certificate_bound": "first_bound"}
-    return {name: torch.stack([getattr(one, field) for one in certificates], -1) for name, field in names.items()}
+    return {
+        name: torch.stack([getattr(one, field) for one in certificates], -1)
+        for name, field in CERTIFICATE_METRICS.items()
+    }
 
 
 def gradient_metrics(gradients: Sequence[tuple[Tensor, Tensor]]) -> Values:

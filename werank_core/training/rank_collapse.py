@@ -183,7 +183,7 @@ class RankCollapse:
         spectra = measures.weight_spectra(weights)
         penalty = self._penalty(state)
         seen = self._losses(found.objective, penalty, state, runs) | {"accuracy": found.accuracy}
-        seen |= measures.certificate_metrics(weights, spectra, found, self._decays[runs], coupled=self.config.coupled)
+        seen |= measures.certificate_metrics(weights, spectra, found, self._decays[runs])
         seen |= measures.gradient_metrics(found.gradients)
         ranks, arrays = measures.representation_metrics(found, weights[-1])
         values = on_rows("train", measures.named_by_clusters(seen | ranks, self.config.clusters)) | {"penalty": penalty}
@@ -253,12 +253,10 @@ class RankCollapse:
         """
         if not self.config.stop_cosine:
             return
-        cosine = values.get("train/eigenvalue_cosine")
-        if cosine is not None:
-            weights = self.model.weights()
-            empty = torch.stack([w.detach().flatten(1).norm(dim=1) < EMPTY_LAYER for w in weights], -1)
-            stationary = ((cosine > self.config.stop_cosine) | empty).all(-1) & (self._decays > 0)
-            self.stationary_at = torch.where(stationary & self.stationary_at.isnan(), step, self.stationary_at)
+        empty = values["weight_norm"] < EMPTY_LAYER
+        stationary = ((values["train/eigenvalue_cosine"] > self.config.stop_cosine) | empty).all(-1)
+        stationary &= self._decays > 0
+        self.stationary_at = torch.where(stationary & self.stationary_at.isnan(), step, self.stationary_at)
         values["stationary_at"] = self.stationary_at.clone()
         self._freeze(~self.stationary_at.isnan() | ~values["train/loss"].isfinite())
         if self._stopped.all():

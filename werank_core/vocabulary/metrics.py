@@ -37,6 +37,7 @@ PAPYAN = "Papyan, Han & Donoho 2020"
 OURS = "convention of this project"
 _BY_CLASS = "every class weighing the same, m̄ the mean of the class means"
 _BY_SAMPLE = "every sample weighing the same"
+_EXACT = "Zangrando et al. 2024, made exact: ours"
 _RANK = (1.0, None)
 _SHARE = (0.0, 1.0)
 _SIZE = (0.0, None)
@@ -45,6 +46,11 @@ _SIZE = (0.0, None)
 def _size_of_layer(name: str, label: str, formula: str, source: str, *, of_rows: bool = True) -> Metric:
     """A length or a square of one, per layer."""
     return Metric(name, label, formula, source, span=_SIZE, log=True, per_layer=True, of_rows=of_rows)
+
+
+def _share_of_layer(name: str, label: str, formula: str, source: str, *, of_rows: bool = True) -> Metric:
+    """A share of 1, per layer."""
+    return Metric(name, label, formula, source, span=_SHARE, per_layer=True, of_rows=of_rows)
 
 
 _METRICS = (
@@ -157,13 +163,11 @@ _METRICS = (
         per_layer=True,
         of_rows=False,
     ),
-    Metric(
+    _share_of_layer(
         "layer_alignment",
         "layer alignment",
         "mean diagonal of |Vₗ₊₁ᵀ Uₗ|",
         "Jing et al. 2022; the mean is ours",
-        span=_SHARE,
-        per_layer=True,
         of_rows=False,
     ),
     Metric(
@@ -214,22 +218,24 @@ _METRICS = (
     ),
     Metric("step_seconds", "time per step", "seconds per run and step", OURS, unit="s", span=_SIZE, of_rows=False),
     # neural rank collapse
-    Metric(
+    _share_of_layer(
         "layer_tcv",
         "relative TCV of the layer's input",
-        "TCV / total variation of the input of layer l",
+        f"TCV / total variation of the input of layer l, {_BY_SAMPLE}",
         "normalisation is ours",
-        span=_SHARE,
-        per_layer=True,
     ),
     _size_of_layer(
         "layer_absolute_tcv", "TCV of the layer's input", "(1/N) Σ ‖zᵢ − m‖² within classes", "Zangrando et al. 2024"
     ),
     _size_of_layer("distance_to_rank", "distance to rank K", "√(Σ_{j>K} σⱼ²)", "Eckart & Young 1936", of_rows=False),
     _size_of_layer(
-        "certificate_bound", "certificate", "(‖gₗ‖_F + ‖rₗ‖_F)/λ", "Zangrando et al. 2024, made exact: ours"
+        "certificate_bound", "certificate", "(‖gₗ‖_F + ‖rₗ‖_F)/λ ≥ distance to rank K; informative below ‖Wₗ‖_F", _EXACT
     ),
-    _size_of_layer("tcv_bound", "TCV bound", "(RMS‖dᵢ‖·√TCVₗ + ‖rₗ‖_F)/λ", "Zangrando et al. 2024, made exact: ours"),
+    _share_of_layer(
+        "certificate_tightness", "tightness", "distance to rank K / certificate: near 0, the bound says little", OURS
+    ),
+    _size_of_layer("weight_norm", "norm of the weights", "‖Wₗ‖_F", OURS, of_rows=False),
+    _size_of_layer("tcv_bound", "TCV bound", "(RMS‖dᵢ‖·√TCVₗ + ‖rₗ‖_F)/λ ≥ certificate", _EXACT),
     _size_of_layer("residual_norm", "stationarity residual", "‖λWₗ + ∇L₀‖_F", "Zangrando et al. 2024"),
     Metric(
         "eigenvalue_cosine",
@@ -300,7 +306,7 @@ _METRICS = (
         "closed_form_error",
         "distance to the closed form",
         "max |sⱼ − ŝⱼ|/ŝⱼ over the singular values of W_L···W₁ (over yⱼ where ŝⱼ = 0)",
-        "deep linear networks on white inputs; ours",
+        "deep linear networks on white inputs, ŝ the optimum for their width; ours",
         span=_SIZE,
         log=True,
         of_rows=False,
