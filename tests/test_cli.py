@@ -39,7 +39,9 @@ def finish_all(store: Store, outcome: RunState = RunState.FINISHED) -> None:
         queue.started_on(store, claimed, "cpu")
         values = np.arange(len(claimed.run_ids)) + 1.0
         for step in (0, 10):
-            StoreSink(store, claimed).write(step, {"test/loss": values, "test/effective_rank": values + step}, {})
+            sizes = {"test/measured_rows": 0 * values + 34, "test/representation_width": 0 * values + 64}
+            record = {"test/loss": values, "test/effective_rank": values + step, **sizes}
+            StoreSink(store, claimed).write(step, record, {})
         queue.finish(store, claimed, outcome, seconds=1.0)
 
 
@@ -139,7 +141,7 @@ def test_waiting_ends_with_a_table_and_the_cost_is_known_next_time(
     assert main(SMALL) == 0
     said = capsys.readouterr().out
     assert "4 finished" in said
-    assert "effective rank" in said
+    assert "effective rank, of at most 34 " in said
     assert "strength" in said
     assert main(SMALL) == 0
     assert "about 1 s" in capsys.readouterr().err

@@ -191,24 +191,31 @@ def duration(seconds: float) -> str:
 
 def _report(store: Store, spec: SweepSpec, sweep_id: str) -> int:
     """Print the headline metrics by strength, over finished runs, and what did not finish."""
-    frame = queries.final_metrics(store, sweep_ids=[sweep_id], metrics=(names := EXPERIMENTS[spec.experiment].headline))
+    # loads what draws figures: not before the end of a sweep
+    from werank_core.figures.ceilings import SIZES, ceiling_notes
+
+    names = EXPERIMENTS[spec.experiment].headline
+    frame = queries.final_metrics(store, sweep_ids=[sweep_id], metrics=(*names, *SIZES))
     frame = frame[(frame["state"] == RunState.FINISHED) & (frame["layer"] == 0)]
     frame = frame.assign(key=(frame["split"] + "/" + frame["metric"]).str.removeprefix("/"))
     keys = [key for key in ("second_value", "strength") if frame[key].notna().any()]
     console = Console()
     if keys:
-        console.print(_headline_table(frame, spec, keys, [name for name in names if name in set(frame["key"])]))
+        notes = ceiling_notes(frame)
+        shown = [MetricKey.parse(name) for name in names if name in set(frame["key"])]
+        titles = {str(key): ", ".join(filter(None, [key.label, notes.get(key.metric)])) for key in shown}
+        console.print(_headline_table(frame, spec, keys, titles))
     counts = queries.progress(store, sweep_id).runs
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count), highlight=False)
     return 1 if counts[RunState.FAILED] else 0
 
 
-def _headline_table(frame: Any, spec: SweepSpec, keys: list[str], names: list[str]) -> Table:
+def _headline_table(frame: Any, spec: SweepSpec, keys: list[str], titles: Mapping[str, str]) -> Table:
     means = frame.pivot_table(index=keys, columns="key", values="value", aggfunc="mean")
     counts = frame.groupby(keys)["run_id"].nunique()
     heads = {"strength": EXPERIMENTS[spec.experiment].strength_label, "second_value": spec.second_axis or ""}
-    table = Table(*(heads[key] for key in keys), *(MetricKey.parse(name).label for name in names), "runs", box=None)
+    table = Table(*(heads[key] for key in keys), *titles.values(), "runs", box=None)
     for index, row in means.iterrows():
         shown = index if isinstance(index, tuple) else (index,)
-        table.add_row(*(f"{key:g}" for key in shown), *(f"{row[name]:.3g}" for name in names), str(counts[index]))
+        table.add_row(*(f"{key:g}" for key in shown), *(f"{row[name]:.3g}" for name in titles), str(counts[index]))
     return table

@@ -13,6 +13,7 @@ from pages.components.comparison import AT, compare_address
 from pages.components.layout import CARD_HEIGHT
 from werank_core.experiments import Experiment
 from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.comparisons import Difference, paired_difference
 from werank_core.figures.formats import format_difference, format_strength, format_value
 from werank_core.figures.strength import plot_strength
@@ -79,6 +80,7 @@ def _curves(choice: Choice, look: Theme) -> Chart:
     summary = summarize_strength(choice.frame, choice.metrics, expected_seeds=choice.spec.seeds)
     figure = plot_strength(
         summary, choice.frame, choice.metrics, strength_label=label, theme=look, picked=choice.picked,
+        notes=ceiling_notes(choice.frame),
         second_axis_label=axis.replace("_", " ") if axis else None,
     )  # fmt: skip
     return Chart(figure, strength_alt_text(summary, choice.metrics, label), summary)
@@ -119,10 +121,12 @@ def show_differences(frame: pd.DataFrame, metrics: Sequence[str], picked: float,
     found = {key: paired_difference(frame, key, 0.0, picked, second_value=second_value) for key in whole}
     found = {key: difference for key, difference in found.items() if difference.n}
     groups = {_group_text(difference) for difference in found.values()}
+    ceilings = ceiling_notes(frame)
     for key, difference in found.items():
         known = MetricKey.parse(key).known
         own = f"  \n:gray[{_group_text(difference)}]" if len(groups) > 1 else ""
-        st.markdown(_difference_text(known.label, difference) + own, help=known.tooltip)
+        label = ", ".join(filter(None, [known.label, ceilings.get(known.name)]))
+        st.markdown(_difference_text(label, difference) + own, help=known.tooltip)
     if len(groups) == 1:
         st.caption(groups.pop())
     elif not groups:

@@ -19,6 +19,7 @@ from pages.components.comparison import (
 from pages.components.details import SPECTRA
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.compared_spectra import (
     compared_spectra_alt_text,
     plot_compared_spectra,
@@ -65,7 +66,9 @@ def show_curves(chosen: Sequence[Item], experiment: Experiment) -> None:
     def chart() -> Chart:
         frame = overlaid(chosen)
         summary = summarize_strength(frame, experiment.headline)
-        figure = plot_strength(summary, frame, experiment.headline, strength_label=label, theme=look)
+        figure = plot_strength(
+            summary, frame, experiment.headline, strength_label=label, theme=look, notes=ceiling_notes(frame)
+        )
         return Chart(figure, strength_alt_text(summary, experiment.headline, label), summary)
 
     show_chart(_made("curves", chosen, look, make=chart), "compare_strength")

@@ -13,6 +13,7 @@ from pages.components import cached
 from pages.components.forms import field_title
 from pages.components.live import local_time
 from werank_core.experiments import EXPERIMENTS, Experiment
+from werank_core.figures.ceilings import SIZES
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
 from werank_core.figures.formats import format_difference, format_strength, format_value
 from werank_core.figures.summaries import distinct, select_metrics
@@ -40,7 +41,7 @@ class Item:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """Its runs' newest headline metrics."""
-        frame = cached.counted_metrics(self.sweep_id, self.experiment.headline)
+        frame = cached.counted_metrics(self.sweep_id, (*self.experiment.headline, *SIZES))
         return frame if self.strength is None else frame[frame["strength"] == self.strength]
 
     @property

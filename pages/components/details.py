@@ -11,6 +11,7 @@ from pages.components.forms import field_title
 from pages.components.run_table import show_runs
 from werank_core.config import trait
 from werank_core.figures.alt_text import rank_accuracy_alt_text, spectra_alt_text, training_alt_text
+from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.curves import plot_training
 from werank_core.figures.formats import format_strength
 from werank_core.figures.rank_accuracy import plot_rank_accuracy, rank_and_accuracy
@@ -96,7 +97,10 @@ def _training_chart(choice: Choice, names: tuple[str, ...], layer: int, look: Th
     summary = summarize_history(frame, names, include_unfinished=True, expected_seeds=choice.spec.seeds)
     present = [name for name in names if len(select_metrics(frame, [name]))]
     label = choice.experiment.strength_label
-    figure = plot_training(summary, frame, present or names, layer=layer, strength_label=label, theme=look)
+    figure = plot_training(
+        summary, frame, present or names, layer=layer, strength_label=label, theme=look,
+        notes=ceiling_notes(choice.frame),
+    )  # fmt: skip
     return Chart(figure, training_alt_text(summary, present), summary)
 
 

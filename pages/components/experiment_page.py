@@ -12,6 +12,7 @@ from pages.components.forms import choose_open, choose_preset, chosen_sweep, sho
 from pages.components.layout import explained_errors, show_heading
 from pages.components.live import duration, show_live_strip
 from werank_core.experiments import Experiment
+from werank_core.figures.ceilings import SIZES
 from werank_core.figures.summaries import select_metrics
 from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
@@ -132,7 +133,7 @@ def _view(experiment: Experiment, prefix: str, sweep_id: str | None, metrics: tu
     spec = cached.sweep_spec(sweep_id)
     metrics = tuple(key for key in metrics if spec.config.records_metric(MetricKey.parse(key).metric))
     metrics = recorded(metrics, cached.final_metrics(sweep_id, metrics))
-    frame = cached.counted_metrics(sweep_id, (*metrics, *experiment.headline))
+    frame = cached.counted_metrics(sweep_id, (*metrics, *experiment.headline, *SIZES))
     return Choice(experiment, sweep_id, spec, metrics, frame, prefix)
 
 

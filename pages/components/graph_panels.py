@@ -14,6 +14,7 @@ from pages.components.comparison import Item, overlaid
 from werank_core.config import ExperimentConfig
 from werank_core.config.formulas import Gram
 from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.embeddings import Picture, plot_embeddings
 from werank_core.figures.formats import format_strength
 from werank_core.figures.probe_curve import plot_probe_curve, summarize_probe_curve
@@ -89,7 +90,9 @@ def _show_side_by_side(choice: Choice, configs: Mapping[str, ExperimentConfig], 
     frame = overlaid(list(items.values()))
     summary = summarize_strength(frame, choice.experiment.headline)
     label = choice.experiment.strength_label
-    figure = plot_strength(summary, frame, choice.experiment.headline, strength_label=label, theme=theme())
+    figure = plot_strength(
+        summary, frame, choice.experiment.headline, strength_label=label, theme=theme(), notes=ceiling_notes(frame)
+    )
     alt = strength_alt_text(summary, choice.experiment.headline, label)
     show_figure(figure, f"{choice.prefix}_{name}", alt=alt, table=summary)
 

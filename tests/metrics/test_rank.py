@@ -155,11 +155,10 @@ def test_constant_rows_have_nothing_left_once_centred(rows: int, constant: float
 def test_no_rank_exceeds_its_ceiling(rows: int, columns: int, seed: int) -> None:
     matrix = random_matrix(rows, columns, seed=seed)
     for name in ("effective_rank", "stable_rank", "numerical_rank"):
-        assert MATRIX_METRICS[name](matrix).item() <= rank.rank_ceiling(rows, columns) + 1e-9
+        assert MATRIX_METRICS[name](matrix).item() <= min(rows, columns) + 1e-9
     for name in ("covariance_effective_rank", "participation_ratio"):
         value = MATRIX_METRICS[name](matrix)
-        assert value.isnan() or value.item() <= rank.rank_ceiling(rows, columns, centered=True) + 1e-9
-    assert (rank.rank_ceiling(34, 256), rank.rank_ceiling(34, 256, centered=True)) == (34, 33)
+        assert value.isnan() or value.item() <= min(rows - 1, columns) + 1e-9
 
 
 @pytest.mark.parametrize("name", MATRIX_METRICS)

@@ -79,13 +79,25 @@ def test_every_panel_of_a_finished_sweep_is_drawn(
         assert len(at.get("plotly_chart")) == expected, panel
 
 
+def test_picture_and_card_name_the_ceiling_of_a_rank(open_page: OpenPage, store: Store) -> None:
+    """60 nodes and a width of 8 here; 34 nodes could not show more than 34 at any width."""
+    sweep_id = trained(store, "graph", "block_model")
+    at = open_page("pages/graph.py", graph_sweep=sweep_id, graph_details="Training")
+    for chart in charts(at):
+        titles = [note["text"] for note in chart["layout"]["annotations"]]
+        assert any(title.startswith("<b>effective rank</b>, all rows, of at most 8") for title in titles)
+    assert any("effective rank, of at most 8" in text.value for text in at.markdown)
+
+
 def test_every_row_of_a_picture_says_which_rows_of_the_data_it_is_of(open_page: OpenPage, store: Store) -> None:
     sweep_id = trained(store, "rank_collapse", "mixture")
     drawn = {}
     for metrics in ("headline", *experiment("rank_collapse").metric_sets):
         at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_metrics=metrics)
         titles = [note["text"].split(", ") for note in charts(at)[0]["layout"]["annotations"]]
-        drawn[metrics] = [", ".join(part for part in title if "everywhere" not in part) for title in titles]
+        drawn[metrics] = [
+            ", ".join(part for part in title if "everywhere" not in part and "at most" not in part) for title in titles
+        ]
     assert drawn["headline"] == [
         "<b>effective rank</b>, training rows", "<b>relative TCV</b>, training rows", "<b>accuracy</b>, test rows",
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Training curves: metrics against step, every seed faint and the mean bold, one colour per strength."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ def plot_training(
     layer: int = 0,
     strength_label: str = "strength",
     theme: Theme = "light",
+    notes: Mapping[str, str] | None = None,
     title: str = "",
 ) -> go.Figure:
     """One row per metric over the training steps; per strength one bold mean and all seeds in one faint trace.
@@ -44,6 +45,7 @@ def plot_training(
         points: the tidy history it was made of.
         metrics: keys ("split/metric"), one row each, the first at the top.
         layer: which layer of a per-layer metric.
+        notes: what follows a metric's name over its row, such as `ceilings.ceiling_notes`.
     """
     chosen, seeds = (_of_layer(select_metrics(frame, metrics), layer) for frame in (summary, points))
     if seeds.empty or not np.isfinite(seeds["value"].astype(float)).any():
@@ -55,7 +57,7 @@ def plot_training(
     layout = (
         frame
         | _axes(chosen, metrics, domains)
-        | {"hovermode": "x unified", "annotations": row_titles(metrics, domains)}
+        | {"hovermode": "x unified", "annotations": row_titles(metrics, domains, notes)}
     )
     layout["legend"] = {"title": {"text": strength_label}, "traceorder": "normal"}
     return go.Figure(data=[*traces, *_legend_traces(looks)], layout=layout)

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.comparisons import Association, spearman_by_seed
 from werank_core.figures.formats import format_strength, format_value
 from werank_core.figures.style import (
@@ -55,6 +56,7 @@ def plot_rank_accuracy(
     """
     runs = rank_and_accuracy(frame, rank_metric=rank_metric, accuracy_metric=accuracy_metric)
     names = [MetricKey.parse(key).label for key in (rank_metric, accuracy_metric)]
+    ceiling = ceiling_notes(frame).get(MetricKey.parse(rank_metric).metric)
     if runs.empty:
         return empty_figure(title or f"{names[0]} against {names[1]}", NO_RUNS, theme, HEIGHT)
     found = spearman_by_seed(runs, "rank", "accuracy")
@@ -62,7 +64,8 @@ def plot_rank_accuracy(
     layout = {
         "template": template(theme), "title": title_layout(heading, NOT_ACCURACY), "height": HEIGHT,
         "margin": MARGIN | {"t": top_margin(heading, NOT_ACCURACY) + 8, "b": 88, "l": 60},
-        "xaxis": {"title": {"text": names[0]}}, "yaxis": {"title": {"text": names[1]}},
+        "xaxis": {"title": {"text": ", ".join(filter(None, [names[0], ceiling]))}},
+        "yaxis": {"title": {"text": names[1]}},
         "legend": {"title": {"text": strength_label}}, "showlegend": True, "hovermode": "closest",
     }  # fmt: skip
     return go.Figure(data=list(_dots(runs, strength_label)), layout=layout)

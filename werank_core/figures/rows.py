@@ -1,6 +1,6 @@
 """Linked rows: one metric each, stacked over one shared x axis, so that one zoom moves all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from werank_core.figures.style import MARGIN, Theme, template, title_layout, top_margin
@@ -42,22 +42,21 @@ def row_domains(num_rows: int, frame: dict[str, Any]) -> list[tuple[float, float
 
 
 def row_titles(
-    metrics: Sequence[str], domains: Sequence[tuple[float, float]], notes: Sequence[str] = ()
+    metrics: Sequence[str], domains: Sequence[tuple[float, float]], notes: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """The metric and its rows over each row of the figure, with a note of its own; the definition on hover.
+    """The metric and its rows over each row of the figure, the definition on hover. `metrics` are keys.
 
-    `metrics` are keys.
+    `notes`: what follows the name of a metric, such as the ceiling of a rank.
     """
-    told = notes or [""] * len(metrics)
-    return [_row_title(key, top, note) for key, (_, top), note in zip(metrics, domains, told, strict=True)]
+    return [_row_title(key, top, notes or {}) for key, (_, top) in zip(metrics, domains, strict=True)]
 
 
-def _row_title(key: str, top: float, note: str) -> dict[str, Any]:
-    parsed = MetricKey.parse(key)
-    rows = ROWS.get(parsed.split, parsed.split)
+def _row_title(text: str, top: float, notes: Mapping[str, str]) -> dict[str, Any]:
+    key = MetricKey.parse(text)
+    parts = (f"<b>{key.known.axis_title}</b>", ROWS.get(key.split, key.split), notes.get(key.metric))
     return {
-        "text": ", ".join(part for part in (f"<b>{parsed.known.axis_title}</b>", rows, note) if part),
-        "hovertext": parsed.known.tooltip,
+        "text": ", ".join(filter(None, parts)),
+        "hovertext": key.known.tooltip,
         "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom", "yshift": 2,
         "showarrow": False,
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """Metrics against strength: linked rows with mean, 95% band, every seed, and strength 0 on its own strip."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -20,7 +20,7 @@ from werank_core.figures.style import (
     translucent,
 )
 from werank_core.figures.summaries import distinct, select_metrics
-from werank_core.vocabulary import RunState
+from werank_core.vocabulary import MetricKey, RunState
 
 NOTHING_YET = "Nothing to draw yet: run a sweep, or choose one that has finished runs."
 IN_TRAINING = "In training: the curves appear when the first runs finish."
@@ -43,6 +43,7 @@ def plot_strength(
     second_axis_label: str | None = None,
     theory: pd.DataFrame | None = None,
     picked: float | None = None,
+    notes: Mapping[str, str] | None = None,
     title: str = "",
 ) -> go.Figure:
     """One row per metric over a shared strength axis; in it one line per second value, series, split and layer.
@@ -59,6 +60,7 @@ def plot_strength(
         second_axis_label: what the legend calls the second values.
         theory: closed forms drawn behind, [metric, strength, value] and optionally `label`.
         picked: a strength to mark across all rows, such as the last one clicked.
+        notes: what follows a metric's name over its row, such as `ceilings.ceiling_notes`.
         title: over the figure; the page's own heading usually stands for it.
     """
     chosen = select_metrics(summary, metrics)
@@ -74,7 +76,7 @@ def plot_strength(
     axis = StrengthAxis(tuple(distinct(chosen["strength"])), domains, scales)
     layout = frame | axis.layout(strength_label, theme) | {"hovermode": "x unified", "hoversubplots": "axis"}
     layout["shapes"] = [*layout["shapes"], *_baseline_lines(lines, axis, theme), *_picked_mark(picked, axis, theme)]
-    titles = row_titles(metrics, domains, [constant_text(chosen, key) for key in metrics])
+    titles = row_titles(metrics, domains, _with_constants(notes or {}, chosen, metrics))
     layout["annotations"] = [*titles, *_left_out_marks(chosen, axis, theme)]
     layout["legend"] = {"title": {"text": second_axis_label or ""}}
     return go.Figure(data=[*theory_traces(theory, metrics, axis, theme), *_measured_traces(lines, axis)], layout=layout)
@@ -97,11 +99,16 @@ def plot_layers_strength(
     )
 
 
-def constant_text(summary: pd.DataFrame, key: str) -> str:
-    """What to write beside the name of a metric that is the same at every strength; "" for others."""
-    means = select_metrics(summary, [key])["mean"].dropna()
-    texts = {format_value(mean) for mean in means}
-    return f"{texts.pop()} everywhere" if len(means) > 1 and len(texts) == 1 else ""
+def _with_constants(notes: Mapping[str, str], summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, str]:
+    """The notes beside the names of metrics, and in words where one is the same at every strength."""
+    told = dict(notes)
+    for key in metrics:
+        means = select_metrics(summary, [key])["mean"].dropna()
+        texts = {format_value(mean) for mean in means}
+        if len(means) > 1 and len(texts) == 1:
+            name = MetricKey.parse(key).metric
+            told[name] = ", ".join(filter(None, [told.get(name), f"{texts.pop()} everywhere"]))
+    return told
 
 
 def strength_caption(summary: pd.DataFrame, strength_label: str = "strength") -> str:

@@ -2,9 +2,9 @@
 
 Every quantity has two forms: of a matrix `(..., N, D)`, and `*_of_spectrum` of its singular values `(..., m)` in any
 order, because spectra are stored and read again. All compute in float64, float64 matrices in units of their largest
-entry, so that their squares neither overflow nor vanish. A non-finite matrix or spectrum gives NaN for itself only. A
-rank is at most `rank_ceiling`: few rows cannot show a high one. Effective rank, RankMe, covariance effective rank and
-participation ratio are four different numbers.
+entry, so that their squares neither overflow nor vanish. A non-finite matrix or spectrum gives NaN for itself only. No
+rank exceeds min(N, D), or min(N − 1, D) of centred rows: few rows cannot show a high one. Effective rank, RankMe,
+covariance effective rank and participation ratio are four different numbers.
 """
 
 from typing import NamedTuple
@@ -36,14 +36,6 @@ def evaluation_rows(num_rows: int, seed: int, limit: int = 4096) -> Tensor:
         return torch.arange(num_rows)
     order = torch.randperm(num_rows, generator=seeded_generator(Purpose.EVALUATION_ROWS, seed))
     return order[:limit].sort().values
-
-
-def rank_ceiling(num_rows: int, num_columns: int, centered: bool = False) -> int:
-    """The largest rank that N rows of D numbers can have: min(N, D), or min(N − 1, D) with the mean subtracted.
-
-    Returns: ≥ 0. No rank metric of this module exceeds it, however the rows are spread (RankMe by m · 1e-7 at most).
-    """
-    return max(0, min(num_rows - centered, num_columns))
 
 
 def singular_values(matrix: Tensor) -> Tensor:

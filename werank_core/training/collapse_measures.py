@@ -93,6 +93,8 @@ def representation_metrics(found: Summary, classifier_weight: Tensor) -> tuple[V
         "effective_rank": rank.effective_rank_of_spectrum(spectrum),
         "numerical_rank": rank.numerical_rank_of_spectrum(spectrum),
         "stable_rank": rank.stable_rank_of_spectrum(spectrum),
+        "measured_rows": torch.full_like(spectrum[:, 0], found.predictions.shape[-1]),
+        "representation_width": torch.full_like(spectrum[:, 0], spectrum.shape[-1]),
     }
     values |= variation_of_moments(found.clusters)
     values |= neural_collapse_of_moments(found.classes, classifier_weight, found.predictions)

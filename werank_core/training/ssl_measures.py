@@ -23,7 +23,7 @@ def representation_measures(representations: Tensor, embeddings: Tensor) -> tupl
     """Singular values of representations and embeddings `(R, N, D)`, and every rank metric that follows from them.
 
     Returns:
-        The two spectra, and name -> `(R,)`, named as in the vocabulary.
+        The two spectra, and name -> `(R,)`, named as in the vocabulary: the sizes that bound a rank among them.
     """
     raw, embedded = (rank.representation_singular_values(part) for part in (representations, embeddings))
     centred = rank.representation_singular_values(representations, centered=True)
@@ -38,6 +38,9 @@ def representation_measures(representations: Tensor, embeddings: Tensor) -> tupl
         "embedding_effective_rank": rank.effective_rank_of_spectrum(embedded),
         "embedding_rankme": rank.rankme_of_spectrum(embedded),
     }
+    rows, width = representations.shape[-2:]
+    sizes = {"measured_rows": rows, "representation_width": width, "embedding_width": embeddings.shape[-1]}
+    values |= {name: torch.full_like(raw[..., 0], size) for name, size in sizes.items()}
     return {("representation_spectrum", 0): raw, ("embedding_spectrum", 0): embedded}, values
 
 

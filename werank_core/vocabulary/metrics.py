@@ -38,7 +38,8 @@ OURS = "convention of this project"
 _BY_CLASS = "every class weighing the same, m̄ the mean of the class means"
 _BY_SAMPLE = "every sample weighing the same"
 _EXACT = "Zangrando et al. 2024, made exact: ours"
-_RANK = (1.0, None)
+# what no rank of such a matrix exceeds
+_ROWS, _CENTRED, _WEIGHTS = "min(rows, dimensions)", "min(rows − 1, dimensions)", "min(d_out, d_in)"
 _SHARE = (0.0, 1.0)
 _SIZE = (0.0, None)
 
@@ -46,6 +47,15 @@ _SIZE = (0.0, None)
 def _size_of_layer(name: str, label: str, formula: str, source: str, *, of_rows: bool = True) -> Metric:
     """A length or a square of one, per layer."""
     return Metric(name, label, formula, source, span=_SIZE, log=True, per_layer=True, of_rows=of_rows)
+
+
+def _rank(name: str, label: str, formula: str, source: str, most: str = _ROWS, *, least: float = 1.0) -> Metric:
+    """A rank; with `most` of a weight, per layer and of no rows."""
+    of_weights = most == _WEIGHTS
+    span = (least, None)
+    return Metric(
+        name, label, f"{formula}; at most {most}", source, span=span, per_layer=of_weights, of_rows=not of_weights
+    )
 
 
 def _share_of_layer(name: str, label: str, formula: str, source: str, *, of_rows: bool = True) -> Metric:
@@ -59,33 +69,29 @@ _METRICS = (
     Metric("objective", "objective", "loss without penalties", OURS),
     Metric("penalty", "penalty", "Σ wₗ · penalty(Wₗ), before the strength", OURS, span=_SIZE, of_rows=False),
     # rank of the representations
-    Metric("effective_rank", "effective rank", "exp(−Σ pᵢ log pᵢ), p = s/Σs, of the representations", ROY, span=_RANK),
-    Metric("rankme", "RankMe", "exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs + 1e-7, uncentred", "Garrido et al. 2023", span=_RANK),
-    Metric(
+    _rank("effective_rank", "effective rank", "exp(−Σ pᵢ log pᵢ), p = s/Σs, of the representations", ROY),
+    _rank("rankme", "RankMe", "exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs + 1e-7, uncentred", "Garrido et al. 2023"),
+    _rank(
         "covariance_effective_rank",
         "covariance effective rank",
         "exp(−Σ pᵢ log pᵢ), p = s²/Σs², centred representations",
         ROY + ", on the covariance spectrum",
-        span=_RANK,
+        _CENTRED,
     ),
-    Metric("participation_ratio", "participation ratio", "(Σs²)²/Σs⁴, centred", "Gao et al. 2017", span=_RANK),
-    Metric("stable_rank", "stable rank", "Σs²/s₁²", "Rudelson & Vershynin 2007", span=_RANK),
-    Metric("numerical_rank", "numerical rank", "#{sᵢ > 0.01 · s₁}", OURS + " (tolerance)", span=_SIZE),
+    _rank("participation_ratio", "participation ratio", "(Σs²)²/Σs⁴, centred", "Gao et al. 2017", _CENTRED),
+    _rank("stable_rank", "stable rank", "Σs²/s₁²", "Rudelson & Vershynin 2007"),
+    _rank("numerical_rank", "numerical rank", "#{sᵢ > 0.01 · s₁}", OURS + " (tolerance)", least=0.0),
     Metric("alpha_req", "α-ReQ", "−slope of log sⱼ² on log j, weights 1/j", "Agrawal et al. 2022"),
-    Metric(
+    _rank(
         "embedding_effective_rank",
         "effective rank of the embeddings",
         "exp(−Σ pᵢ log pᵢ), p = s/Σs, of the head's output",
         ROY,
-        span=_RANK,
     ),
-    Metric(
-        "embedding_rankme",
-        "RankMe of the embeddings",
-        "as RankMe, of the head's output",
-        "Garrido et al. 2023",
-        span=_RANK,
-    ),
+    _rank("embedding_rankme", "RankMe of the embeddings", "as RankMe, of the head's output", "Garrido et al. 2023"),
+    Metric("measured_rows", "rows measured", "N, rows that rank metrics are computed on", OURS, span=_SIZE),
+    Metric("representation_width", "dimensions", "D, columns of the representations", OURS, span=_SIZE),
+    Metric("embedding_width", "dimensions of the embeddings", "D, columns of the head's output", OURS, span=_SIZE),
     # collapse
     Metric(
         "total_cluster_variation",
@@ -136,32 +142,15 @@ _METRICS = (
         "untrained_accuracy", "accuracy before training", "the same probe on the untrained encoder", OURS, span=_SHARE
     ),
     # weights and response
-    Metric(
-        "weight_effective_rank",
-        "effective rank of the weights",
-        "exp(−Σ pᵢ log pᵢ), p = σ/Σσ of Wₗ",
-        ROY,
-        span=_RANK,
-        per_layer=True,
-        of_rows=False,
-    ),
-    Metric(
-        "weight_stable_rank",
-        "stable rank of the weights",
-        "‖W‖_F²/σ₁²",
-        "Rudelson & Vershynin 2007",
-        span=_RANK,
-        per_layer=True,
-        of_rows=False,
-    ),
-    Metric(
+    _rank("weight_effective_rank", "effective rank of the weights", "exp(−Σ pᵢ log pᵢ), p = σ/Σσ of Wₗ", ROY, _WEIGHTS),
+    _rank("weight_stable_rank", "stable rank of the weights", "‖W‖_F²/σ₁²", "Rudelson & Vershynin 2007", _WEIGHTS),
+    _rank(
         "weight_numerical_rank",
         "numerical rank of the weights",
         "#{σᵢ > 0.01 · σ₁}",
         OURS + " (tolerance)",
-        span=_SIZE,
-        per_layer=True,
-        of_rows=False,
+        _WEIGHTS,
+        least=0.0,
     ),
     _share_of_layer(
         "layer_alignment",
