@@ -56,8 +56,9 @@ def test_figures_name_the_ceiling_behind_the_rank_and_nowhere_else() -> None:
         assert "<b>effective rank</b>, of at most 34" in titles
         assert "<b>covariance effective rank</b>, of at most 33" in titles
         assert "<b>accuracy</b>" in titles
-    assert plot_rank_accuracy(frame).layout.xaxis.title.text == "effective rank, of at most 34"
-    assert plot_rank_accuracy(tidy_frame()).layout.xaxis.title.text == "effective rank"
+    keys = {"rank_metric": "effective_rank", "accuracy_metric": "accuracy"}
+    assert plot_rank_accuracy(frame, **keys).layout.xaxis.title.text == "effective rank, of at most 34"
+    assert plot_rank_accuracy(tidy_frame(), **keys).layout.xaxis.title.text == "effective rank"
 
 
 def test_tooltips_say_what_bounds_a_rank() -> None:

@@ -81,8 +81,8 @@ def certificates(*layers: tuple[float, float, float]) -> pd.DataFrame:
     """Distance, certificate and norm of layers 1, 2, ... of one run."""
     rows = [
         {
-            "run_id": "r", "layer": layer, "step": 0, "metric": name, "value": value, "split": "", "strength": 0.1,
-            "second_value": np.nan, "seed": 0, "state": "finished",
+            "run_id": "r", "layer": layer, "step": 0, "metric": name, "value": value, "split": "", "series": "",
+            "strength": 0.1, "second_value": np.nan, "seed": 0, "state": "finished",
         }
         for layer, (distance, bound, norm) in enumerate(layers, start=1)
         for name, value in (
@@ -112,14 +112,14 @@ def test_certificates_of_older_or_missing_records_are_total() -> None:
     assert certificate_sentence(certificate_counts(without_norm)).startswith("0 of 1 certificates")
     assert certificate_counts(certificates((1, 2, 3))[:0])[:3] == (0, 0, 0)
     assert "No certificate is recorded yet" in certificate_sentence(certificate_counts(certificates((1, 2, 3))[:0]))
-    assert certificate_points(without_norm)["split"].tolist() == ["distance", "certificate"]
+    assert certificate_points(without_norm)["series"].tolist() == ["distance", "certificate"]
     assert certificate_points(certificates((1, 2, 3))[:0]).empty
 
 
 def test_tightness_is_drawn_where_the_certificate_is_informative() -> None:
     for norm, rows in ((3.0, ["distance", "certificate", "‖W‖_F", ""]), (1.5, ["distance", "certificate", "‖W‖_F"])):
         points = certificate_points(certificates((1, 2, norm)))
-        assert points["split"].tolist() == rows
+        assert points["series"].tolist() == rows
         assert set(points["layer"]) == {0}
         summary = summarize_strength(points, CERTIFICATE_ROWS)
         figure = plot_strength(summary, points, CERTIFICATE_ROWS)

@@ -205,7 +205,7 @@ class TestLoop:
         for protocol in ("holdout", "bgrl"):
             config = small(probe_protocol=protocol, classifier="one_vs_rest", num_splits=4)
             values, arrays = trained(batch_of(config), tmp_path).measure(6)
-            found[protocol] = values["accuracy"].item()
+            found[protocol] = values["test/accuracy"].item()
             assert arrays["probe_curve", 0].shape == (1, 4, 21)
             assert arrays["probe_accuracy", 0].mean().item() == pytest.approx(found[protocol])
         assert found["bgrl"] != found["holdout"]

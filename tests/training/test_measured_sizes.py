@@ -40,6 +40,9 @@ def test_the_sizes_are_those_of_what_was_measured(
     (batch,) = batches(SweepSpec(experiment=name, config=config, strengths=(0.1,), seeds=1).runs(), 9)
     sink = MemorySink()
     assert train(batch, Recorder(sink), Workplace(data_folder=tmp_path))
+    rows = {"graph": "all", "toy_ssl": "test", "rank_collapse": "train"}[name]
     for size, expected in sizes.items():
-        assert (sink.last(size) == expected).all(), size
-    assert (sink.last("effective_rank") <= min(sizes["measured_rows"], sizes["representation_width"]) + 1e-6).all()
+        assert (sink.last(f"{rows}/{size}") == expected).all(), size
+    assert (
+        sink.last(f"{rows}/effective_rank") <= min(sizes["measured_rows"], sizes["representation_width"]) + 1e-6
+    ).all()

@@ -166,7 +166,7 @@ def autograd_gradients(task: RankCollapse, run: int) -> tuple[Tensor, list[Tenso
 def gradient_error(task: RankCollapse, layers: Sequence[RowSums]) -> float:
     """Worst ‖∇ − ∇*‖/‖∇*‖ over the layers of run 1: what a certificate was made of, against float64 autograd."""
     _, expected = autograd_gradients(task, 1)
-    found = [sums.gradient(len(task.data.evaluation))[1] for sums in layers]
+    found = [sums.gradient(task.data.evaluation.shape[1])[1] for sums in layers]
     assert len(found) == len(expected) == task.config.depth
     return max(((f - e).norm() / e.norm()).item() for f, e in zip(found, expected, strict=True))
 
@@ -203,7 +203,7 @@ def test_a_wrong_gradient_violates_no_certificate_but_is_caught_by_autograd(wron
     layers = [WRONG[wrong](sums) for sums in task._summary(torch.arange(2)).layers]
     assert gradient_error(task, layers) > 1e-4
     for weight, sums in zip(task.model.weights(), layers, strict=True):
-        certificate = certificate_of_sums(weight.detach(), sums, 0.01, len(task.data.evaluation))
+        certificate = certificate_of_sums(weight.detach(), sums, 0.01, task.data.evaluation.shape[1])
         assert (certificate.distance <= certificate.first_bound).all()
 
 

@@ -25,6 +25,8 @@ def rank_ceilings(frame: pd.DataFrame) -> dict[str, tuple[int, int]]:
     Args:
         frame: tidy frame with the recorded `SIZES`; runs without them do not count.
     """
+    if frame.empty:
+        return {}
     sizes = frame[frame["metric"].isin(SIZES)].dropna(subset="value")
     table = sizes.pivot_table(index="run_id", columns="metric", values="value", aggfunc="last").reindex(
         columns=list(SIZES)
