@@ -55,7 +55,7 @@ def class_moments(representations: Tensor, labels: Tensor, num_classes: int) -> 
     samples, unit, finite = unit_scaled(representations)
     origin = samples[..., :1, :].clone()
     samples.sub_(origin)
-    labels = labels.expand(samples.shape[:-1])
+    labels = labels.long().expand(samples.shape[:-1])
     sizes, means, of_rows = _class_means(samples, labels, num_classes)
     # ‖z − m‖² = ‖z‖² − 2 (z·m − ‖m‖²/2)
     offsets = torch.where(sizes > 0, means.square().sum(-1) / 2, torch.inf)

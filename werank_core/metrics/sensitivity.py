@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from werank_core.metrics.rank import singular_values
-from werank_core.metrics.scaling import unit_scaled
+from werank_core.metrics.scaling import scaled_norm, unit_scaled
 
 
 def product_of_spectral_norms(weights: Sequence[Tensor]) -> Tensor:
@@ -36,9 +36,9 @@ def response_sensitivity(function: Callable[[Tensor], Tensor], inputs: Tensor, n
     if noise.shape != inputs.shape:
         raise ValueError(f"noise has shape {tuple(noise.shape)}; the inputs have {tuple(inputs.shape)}.")
     response = function(inputs + noise).double() - function(inputs).double()
-    size = noise.double().norm(dim=-1)
+    size = scaled_norm(noise.double())
     moved = size > 0
-    ratio = torch.where(moved, response.norm(dim=-1) / torch.where(moved, size, 1.0), 0.0)
+    ratio = torch.where(moved, scaled_norm(response) / torch.where(moved, size, 1.0), 0.0)
     mean: Tensor = ratio.sum(-1) / moved.sum(-1)
     return mean
 
