@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from werank_core.config import explain
 from werank_core.config.graph import GRAPH_PRESETS, GraphConfig
-from werank_core.config.schema import explain
 
 # Thakoor et al. 2022, appendix: layers, learning rate, drop edge 1/2, drop feature 1/2.
 PUBLISHED = {

@@ -24,7 +24,7 @@ def test_the_default_is_the_published_mixture() -> None:
     [
         ({"num_classes": 40, "num_samples": 30}, "num_classes = 40 is more than the 30 training rows"),
         ({"clusters": "kmeans", "num_clusters": 501}, "num_clusters = 501 is more than the 500 training rows"),
-        ({"model": "cnn"}, "model = cnn needs images"),
+        ({"model": "cnn"}, "model = 'cnn' needs images"),
         ({"dataset": "digits", "model": "resnet", "depth": 5}, "depth = 5 must be even"),
         ({"dataset": "digits", "model": "cnn", "depth": 1}, "depth = 1 must be at least 2"),
         ({"optimizer": "adamw", "stop_cosine": 0.99}, "stop_cosine needs λ in the loss"),

@@ -8,12 +8,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from werank_core.config import ExperimentConfig
+from werank_core.config.problems import Misfit, Misplaced
 from werank_core.experiments import EXPERIMENTS, Experiment, code_version, experiment
+from werank_core.names import one_line
 
 MAX_RUNS = 5_000
+MAX_NAME = 120
 WORTH_STACKING = 4
 
 
@@ -73,7 +85,7 @@ class SweepSpec(BaseModel):
     seeds: int = Field(5, ge=1, le=200, description="Number of seeds.")
     first_seed: int = Field(0, ge=0, le=10**6, description="First seed.")
     vary_data: bool = Field(True, description="Each seed also draws or splits its data anew.")
-    name: str = Field("", max_length=120, description="Name in lists; empty: made from what differs.")
+    name: str = Field("", max_length=MAX_NAME, description="Name in lists; empty: made from what differs.")
 
     @field_validator("experiment")
     @classmethod
@@ -97,17 +109,30 @@ class SweepSpec(BaseModel):
             raise ValueError("every strength must be finite and not negative")
         return tuple(sorted({0.0, *strengths}))
 
+    @field_validator("second_values")
+    @classmethod
+    def _finite(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(map(math.isfinite, values)):
+            raise ValueError("every value must be finite")
+        if len(set(values)) != len(values):
+            raise ValueError("a value is there twice")
+        return values
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _one_line(cls, name: Any) -> Any:
+        return one_line(name) if isinstance(name, str) else name
+
     @model_validator(mode="after")
     def _grid_is_sound(self) -> Self:
         if (self.second_axis is None) != (not self.second_values):
-            raise ValueError("second_axis and second_values belong together: give both or neither.")
+            raise Misfit("{second_axis} and {second_values} belong together: give both or neither.", self)
         allowed = type(self.config).numeric_fields()
         if self.second_axis is not None and self.second_axis not in allowed:
-            raise ValueError(f"second_axis = {self.second_axis!r} is not one of {', '.join(allowed)}.")
-        if len(set(self.second_values)) != len(self.second_values):
-            raise ValueError("second_values has a value twice.")
+            raise Misfit(f"{{second_axis=}} is not one of {', '.join(allowed)}.", self)
         if self.num_runs > MAX_RUNS:
-            raise ValueError(f"the sweep has {self.num_runs:,} runs; at most {MAX_RUNS:,} are allowed.")
+            raise Misfit(f"the sweep has {self.num_runs:,} runs; at most {MAX_RUNS:,} are allowed: "
+                         "take fewer {strengths}, {second_values} or {seeds}.", self)  # fmt: skip
         list(self._grid_configs())
         return self
 
@@ -120,13 +145,22 @@ class SweepSpec(BaseModel):
         for second in self.second_values or (None,):
             base = {} if second is None or self.second_axis is None else {self.second_axis: self._cast(second)}
             for strength in self.strengths:
-                yield self.config.replaced(strength=strength, **base)
+                try:
+                    yield self.config.replaced(strength=strength, **base)
+                except ValidationError as error:
+                    raise self._misplaced(error) from error
+
+    def _misplaced(self, error: ValidationError) -> Misplaced:
+        """The same problem at the list that the value comes from."""
+        about = {str(part) for problem in error.errors() for part in problem["loc"]}
+        place = "strengths" if self.second_axis is None or "strength" in about else "second_values"
+        return Misplaced(place, error, type(self.config).model_fields)
 
     def _cast(self, value: float) -> float | int:
         assert self.second_axis is not None
         whole = type(self.config).model_fields[self.second_axis].annotation is int
         if whole and value != int(value):
-            raise ValueError(f"{self.second_axis} = {value} must be a whole number.")
+            raise Misfit(f"{{second_values}}: {self.second_axis} = {value:g} must be a whole number.", self)
         return int(value) if whole else value
 
     def runs(self) -> tuple[Run, ...]:

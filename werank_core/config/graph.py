@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from werank_core.config.penalised import PenalisedConfig
+from werank_core.config.problems import Misfit
 from werank_core.config.schema import Condition, setting
 
 GraphName = Literal[
@@ -204,15 +205,15 @@ class GraphConfig(PenalisedConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.objective == "bgrl" and self.head_width == 0:
-            raise ValueError("head_width = 0: bgrl needs a predictor; without one it regresses onto itself.")
+            raise Misfit("{head_width=}: bgrl needs a predictor; without one it regresses onto itself.", self)
         if self.dataset == "own" and not self.own_graph:
-            raise ValueError("own_graph is empty: choose one of your uploaded graphs.")
+            raise Misfit("{own_graph} is empty: choose one of your uploaded graphs.", self)
         if self.warmup_epochs > self.epochs:
-            raise ValueError(f"warmup_epochs = {self.warmup_epochs} must be at most epochs = {self.epochs}.")
+            raise Misfit("{warmup_epochs=} must be at most {epochs=}.", self)
         if self.splits == "own" and self.dataset not in _WITH_SPLITS:
-            raise ValueError(f"splits = 'own': {self.dataset} brings none along, only {', '.join(_WITH_SPLITS)} do.")
+            raise Misfit(f"{{splits=}}: {self.dataset} brings none along, only {', '.join(_WITH_SPLITS)} do.", self)
         if self.splits == "own" and self.probe_protocol == "bgrl":
-            raise ValueError("probe_protocol = 'bgrl' draws its own splits: choose holdout, or splits = 'random'.")
+            raise Misfit("{probe_protocol=} draws its own splits: choose holdout, or random as the {splits}.", self)
         return self
 
 

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from werank_core.config.formulas import GRAM_PENALTIES, PENALTIES, Formula, Gram, Penalty, penalty_formula
+from werank_core.config.problems import Misfit
 from werank_core.config.schema import ExperimentConfig, setting
 
 Schedule = Literal["uniform", "last", "first", "linear", "explicit"]
@@ -52,9 +53,8 @@ class PenalisedConfig(ExperimentConfig):
     @model_validator(mode="after")
     def _weights_fit_the_depth(self) -> Self:
         if self.alpha_schedule == "explicit" and len(self.alpha_weights) != self.depth:
-            raise ValueError(
-                f"alpha_weights has {len(self.alpha_weights)} values; depth = {self.depth} needs {self.depth}."
-            )
+            given, needed = len(self.alpha_weights), self.depth
+            raise Misfit(f"{{alpha_weights}} has {given} values; {{depth=}} needs {needed}.", self)
         if any(weight < 0 for weight in self.alpha_weights):
-            raise ValueError(f"alpha_weights = {list(self.alpha_weights)} must not be negative.")
+            raise Misfit("{alpha_weights=} must not be negative.", self)
         return self

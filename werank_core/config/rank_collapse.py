@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from werank_core.config.formulas import Formula, Gram, penalty_formula
 from werank_core.config.penalised import GRAM_HELP
+from werank_core.config.problems import Misfit
 from werank_core.config.schema import Condition, ExperimentConfig, setting
 from werank_core.vocabulary import KMEANS, VARIATION_METRICS
 
@@ -194,28 +195,28 @@ class RankCollapseConfig(ExperimentConfig):
         rows = self.num_samples if self.dataset == "mixture" else min(self.image_samples, 1_200)
         if self.target_rank > rows or self.classes > rows:
             field = "num_classes" if self.classes > rows else "num_clusters"
-            raise ValueError(f"{field} = {max(self.classes, self.target_rank)} is more than the {rows} training rows.")
+            count = max(self.classes, self.target_rank)
+            raise Misfit(f"{{{field}}} = {count} is more than the {rows} training rows.", self)
         if self.model != "mlp" and self.dataset == "mixture":
-            raise ValueError(f"model = {self.model} needs images: choose mlp, or a data set of images.")
+            raise Misfit("{model=} needs images: choose mlp, or images as the {dataset}.", self)
         if self.model == "cnn" and self.depth < 2:
-            raise ValueError(f"depth = {self.depth} must be at least 2 for a cnn: one convolution and the classifier.")
+            raise Misfit("{depth=} must be at least 2 for a cnn: one convolution and the classifier.", self)
         if self.model == "resnet" and (self.depth < 4 or self.depth % 2):
-            raise ValueError(
-                f"depth = {self.depth} must be even and at least 4 for a resnet: stem, blocks of 2, classifier."
-            )
+            raise Misfit("{depth=} must be even and at least 4 for a resnet: stem, blocks of 2, classifier.", self)
         if self.stop_cosine and not self.coupled:
-            raise ValueError("stop_cosine needs λ in the loss: choose sgd or adam, or 0 to train all steps.")
+            raise Misfit(
+                "{stop_cosine} needs λ in the loss: choose sgd or adam as the {optimizer}, or 0 to train all steps.",
+                self,
+            )
         return self._whitening_is_possible()
 
     def _whitening_is_possible(self) -> Self:
         if self.dataset != "mixture" or not self.whitened:
             return self
         if self.num_samples < self.dimension:
-            raise ValueError(
-                f"num_samples = {self.num_samples} must be at least dimension = {self.dimension} for whitening."
-            )
+            raise Misfit("{num_samples=} must be at least {dimension=} for whitening.", self)
         if self.cluster_noise == 0 and self.num_classes < self.dimension:
-            raise ValueError("whitened needs cluster_noise above 0: clusters without noise do not span the input.")
+            raise Misfit("{whitened} needs {cluster_noise} above 0: without it clusters do not span the input.", self)
         return self
 
 

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 Group = Literal["data", "encoder", "objective", "penalty", "training", "evaluation", "seeds"]
@@ -39,6 +38,11 @@ def trait(field: FieldInfo, name: str) -> Any:
     """One of the traits `setting` stored beside a field: group, unit, log or when."""
     extra = field.json_schema_extra
     return extra.get(name) if isinstance(extra, dict) else None
+
+
+def title_of(field: FieldInfo, name: str) -> str:
+    """What a person reads instead of the field's name."""
+    return field.title or name.replace("_", " ").capitalize()
 
 
 class ExperimentConfig(BaseModel):
@@ -96,16 +100,3 @@ class ExperimentConfig(BaseModel):
         """Names of the int and float fields, seeds and strength left out: the possible second axes."""
         skipped = {"strength", "model_seed", "data_seed"}
         return tuple(n for n, f in cls.model_fields.items() if f.annotation in (int, float) and n not in skipped)
-
-
-def explain(error: ValidationError) -> Iterator[str]:
-    """One sentence a problem: the field, the value given and what is allowed."""
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        if not where or (where == "config" and problem["type"] == "value_error"):
-            yield message  # it names its fields itself
-        elif problem["type"] == "extra_forbidden":
-            yield f"{where} is not a field of this config."
-        else:
-            yield f"{where} = {problem['input']!r}: {message}."

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from werank_core.config.penalised import PenalisedConfig
+from werank_core.config.problems import Misfit
 from werank_core.config.schema import Condition, setting
 from werank_core.vocabulary import CLUSTER_METRICS, KMEANS, PROBE_METRICS
 
@@ -149,9 +150,7 @@ class ToySSLConfig(PenalisedConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.dataset == "mixture" and self.signal_dimension > self.dimension:
-            raise ValueError(
-                f"signal_dimension = {self.signal_dimension} must be at most dimension = {self.dimension}."
-            )
+            raise Misfit("{signal_dimension=} must be at most {dimension=}.", self)
         return self
 
 

@@ -1,5 +1,6 @@
 """Sweeps and runs as lists a person reads, and everything known about one run."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,27 +47,76 @@ class RunDetails:
     """(sweep_id, name) of every sweep it is part of."""
 
 
-def sweeps(store: Store, experiment: str | None = None, limit: int = 200) -> pd.DataFrame:
-    """The newest sweeps, newest first, with how many of their runs are in which state."""
-    counts = [sa.func.count().filter(run.c.state == state).label(state) for state in STATES]
+def sweeps(
+    store: Store,
+    experiment: str | None = None,
+    limit: int | None = None,
+    *,
+    sweep_ids: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Sweeps, newest first, with how many of their runs are in which state.
+
+    Args:
+        store: an open store.
+        experiment: only sweeps of this experiment.
+        limit: only so many of the newest; None: all.
+        sweep_ids: only these.
+    """
+    chosen = _chosen_sweeps(experiment)
+    if sweep_ids is not None:
+        chosen = chosen.where(sweep.c.id.in_(sweep_ids))
+    # Cut first and count then: the runs of sweeps that are not listed are not looked at.
+    listed = chosen.order_by(sweep.c.created_at.desc(), sweep.c.id).limit(limit).subquery()
+    state = sa.case((_left_alone(), RunState.QUEUED.value), else_=run.c.state)
+    counts = [sa.func.count().filter(state == name).label(name) for name in STATES]
     statement = (
         sa.select(
-            sweep.c.id.label("sweep_id"), sweep.c.name, sweep.c.experiment, sweep.c.created_at,
-            sa.func.count(run.c.id).label("num_runs"), *counts, sweep.c.code_version,
+            listed.c.id.label("sweep_id"), listed.c.name, listed.c.experiment, listed.c.created_at,
+            sa.func.count(run.c.id).label("num_runs"), *counts, listed.c.code_version,
         )
-        .outerjoin(sweep_run, sweep_run.c.sweep_id == sweep.c.id)
+        .outerjoin(sweep_run, sweep_run.c.sweep_id == listed.c.id)
         .outerjoin(run, run.c.id == sweep_run.c.run_id)
-        .group_by(sweep.c.id)
-        .order_by(sweep.c.created_at.desc(), sweep.c.id)
-        .limit(limit)
+        .outerjoin(job, job.c.id == run.c.job_id)
+        .group_by(*listed.c)
+        .order_by(listed.c.created_at.desc(), listed.c.id)
     )  # fmt: skip
-    if experiment is not None:
-        statement = statement.where(sweep.c.experiment == experiment)
     with store.reading() as connection:
         rows = connection.execute(statement).all()
     frame = pd.DataFrame.from_records([tuple(row) for row in rows], columns=list(_SWEEP[:-1]))
     frame["stale"] = frame["code_version"] != code_version()
     return _timed(frame, "created_at").astype(dict.fromkeys(("num_runs", *STATES), "int64"))
+
+
+def _chosen_sweeps(experiment: str | None) -> sa.Select[Any]:
+    statement = sa.select(sweep.c.id, sweep.c.name, sweep.c.experiment, sweep.c.created_at, sweep.c.code_version)
+    return statement if experiment is None else statement.where(sweep.c.experiment == experiment)
+
+
+def _left_alone() -> sa.ColumnElement[bool]:
+    """True for a run that is said to train although nobody holds its job: it waits to be taken up again."""
+    return sa.and_(run.c.state == RunState.RUNNING.value, job.c.lease_until < time.time())
+
+
+def count_sweeps(store: Store, experiment: str | None = None) -> int:
+    """How many sweeps there are."""
+    statement = sa.select(sa.func.count()).select_from(_chosen_sweeps(experiment).subquery())
+    with store.reading() as connection:
+        return int(connection.execute(statement).scalar_one())
+
+
+def find_sweeps(store: Store, text: str, experiment: str | None = None) -> list[str]:
+    """Ids of the sweeps whose name has this text in it, whatever its case, or whose id it is; newest first."""
+    wanted = text.strip().casefold()
+    named = _chosen_sweeps(experiment).order_by(sweep.c.created_at.desc(), sweep.c.id)
+    with store.reading() as connection:
+        # Compared here: SQLite knows upper and lower case in English only.
+        return [row.id for row in connection.execute(named) if wanted in row.name.casefold() or wanted == row.id]
+
+
+def experiment_of(store: Store, sweep_id: str) -> str | None:
+    """The experiment of this sweep, None where there is no such sweep."""
+    with store.reading() as connection:
+        return connection.execute(sa.select(sweep.c.experiment).where(sweep.c.id == sweep_id)).scalar()
 
 
 def sweep_spec(store: Store, sweep_id: str) -> SweepSpec:

@@ -1,12 +1,21 @@
 """Everything that is read from a store; `revision` tells when to read again."""
 
 from werank_core.store.frames import ARRAYS, TIDY, arrays, final_metrics, history
-from werank_core.store.listings import RunDetails, run_details, runs, sweep_spec, sweeps
+from werank_core.store.listings import (
+    RunDetails,
+    count_sweeps,
+    experiment_of,
+    find_sweeps,
+    run_details,
+    runs,
+    sweep_spec,
+    sweeps,
+)
+from werank_core.store.prices import Price, predicted_seconds, price
 from werank_core.store.status import (
     MachineStatus,
     Progress,
     machine_status,
-    predicted_seconds,
     progress,
     revision,
     step_seconds,
@@ -19,13 +28,18 @@ __all__ = [
     "ARRAYS",
     "TIDY",
     "MachineStatus",
+    "Price",
     "Progress",
     "RunDetails",
     "arrays",
+    "count_sweeps",
+    "experiment_of",
     "final_metrics",
+    "find_sweeps",
     "history",
     "machine",
     "predicted_seconds",
+    "price",
     "progress",
     "revision",
     "run_details",

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from werank_core.config import ExperimentConfig
 from werank_core.experiments import code_version, experiment
+from werank_core.names import made_name
 from werank_core.store.schema import Store, array, history, history_block, job, run, sweep, sweep_run
 from werank_core.sweeps import Run, RunBatch, SweepSpec, batches, shape_key
 from werank_core.vocabulary import RunState
@@ -56,6 +57,14 @@ def submit(store: Store, spec: SweepSpec, *, slots: int = 1) -> Submission:
         wanted = set(again) | set(fresh)
         num_jobs = _enqueue(connection, {i: item for i, item in unique.items() if i in wanted}, slots)
     return Submission(sweep_id, len(wanted), len(unique) - len(wanted), num_jobs)
+
+
+def runs_to_train(store: Store, runs: Iterable[Run]) -> list[Run]:
+    """Those of these different runs that submitting them would queue: not trained, not about to be, or to try again."""
+    unique = {item.id: item for item in runs}
+    with store.reading() as connection:
+        states = _states(connection, unique)
+    return [item for run_id, item in unique.items() if states.get(run_id, _SUBMIT_AGAIN[0]) in _SUBMIT_AGAIN]
 
 
 def retry(store: Store, run_ids: Iterable[str]) -> int:
@@ -159,22 +168,13 @@ def _link(
 def _sweep_row(sweep_id: str, spec: SweepSpec) -> dict[str, Any]:
     return {
         "id": sweep_id,
-        "name": spec.name or _name(spec),
+        "name": spec.name or made_name(spec),
         "experiment": spec.experiment,
         "spec": spec.model_dump(mode="json"),
         "second_axis": spec.second_axis,
         "code_version": code_version(),
         "created_at": time.time(),
     }
-
-
-def _name(spec: SweepSpec) -> str:
-    """The preset's title or what differs from the defaults, and the second axis."""
-    mine = spec.config.replaced(strength=0.0, model_seed=0, data_seed=0)
-    presets = experiment(spec.experiment).presets.values()
-    titles = [preset.title for preset in presets if preset.config.effective() == mine.effective()]
-    name = next(iter(titles), "") or differing(spec.config) or "defaults"
-    return f"{name}, over {spec.second_axis.replace('_', ' ')}" if spec.second_axis else name
 
 
 def _enqueue(connection: Connection, runs: dict[str, Run], slots: int = 1) -> int:

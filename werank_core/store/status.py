@@ -8,10 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from werank_core.experiments import experiment
 from werank_core.store.runs import shape_digest
 from werank_core.store.schema import Store, job, machine, meta, run, sweep_run
-from werank_core.sweeps import SweepSpec, shape_key
 from werank_core.vocabulary import RunState
 
 SEEN_SECONDS = 10.0
@@ -142,16 +140,6 @@ def step_seconds(store: Store, key: str) -> float | None:
     """Measured seconds per run and step of batches with this `sweeps.shape_key`; None where none was trained."""
     with store.reading() as connection:
         return _step_seconds(connection, shape_digest(key))
-
-
-def predicted_seconds(store: Store, spec: SweepSpec, slots: int = 1) -> float | None:
-    """What the whole sweep costs on so many slots, from measured step times; None where a shape was never trained."""
-    axis = spec.second_axis
-    configs = [spec.config.replaced(**{axis: value}) for value in spec.second_values] if axis else [spec.config]
-    each = len(spec.strengths) * spec.seeds
-    costs = [(step_seconds(store, shape_key(experiment(spec.experiment), c)), each * c.num_steps) for c in configs]
-    known = [seconds * steps for seconds, steps in costs if seconds is not None]
-    return sum(known) / slots if len(known) == len(costs) else None
 
 
 def _step_seconds(connection: Connection, shape: str) -> float | None:

@@ -1,0 +1,60 @@
+"""Made names: short, what differs from the nearest preset, nothing that an axis overrules; typed names: one line."""
+
+from typing import Any
+
+import pytest
+
+from werank_core.experiments import EXPERIMENTS
+from werank_core.names import MOST_CHARACTERS, made_name, nearest_preset, one_line
+from werank_core.sweeps import SweepSpec
+
+
+def spec(experiment: str = "toy_ssl", **fields: Any) -> SweepSpec:
+    shared = {name: fields.pop(name) for name in list(fields) if name in SweepSpec.model_fields}
+    return SweepSpec.model_validate({"experiment": experiment, "config": fields, "strengths": (0.1,), **shared})
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_preset_as_it_is_has_its_title(name: str) -> None:
+    of = EXPERIMENTS[name]
+    for key, preset in of.presets.items():
+        asked = SweepSpec.model_validate({"experiment": name, "config": preset.config, **of.sweep_fields(preset)})
+        assert nearest_preset(asked) == key
+        assert made_name(asked) == preset.title
+
+
+def test_what_differs_is_said_in_few_words() -> None:
+    assert made_name(spec(encoder="relu", augmentation_strength=1)) == "Digits · noise 1, ReLU"
+    assert made_name(spec(normalize=False)) == "Digits · normalize off"
+    assert made_name(spec("rank_collapse", dataset="cifar10", model="cnn", depth=3)) == "CIFAR-10 · CNN, depth 3"
+    assert made_name(spec("graph", dataset="own", own_graph="friends")) == "friends"
+
+
+def test_settings_without_effect_are_not_named() -> None:
+    assert made_name(spec(objective="vicreg", temperature=9)) == "Digits · VICReg"
+
+
+def test_an_axis_is_named_and_what_it_overrules_left_out() -> None:
+    axis = {"second_axis": "depth", "second_values": (1, 2)}
+    assert made_name(spec(depth=3, encoder="relu", **axis)) == "Digits over depth · ReLU"
+    both = EXPERIMENTS["rank_collapse"].presets["both_knobs"]
+    asked = {"experiment": "rank_collapse", "config": both.config, "strengths": (0.1,)}
+    assert made_name(SweepSpec.model_validate(asked)) == "Both knobs · WERank α 0.01"
+
+
+def test_a_long_name_ends_with_how_much_is_left_out() -> None:
+    many = {"encoder": "relu", "depth": 2, "width": 128, "bias": True, "objective": "byol", "batch_size": 32,
+            "learning_rate": 0.01, "steps": 40, "records": 3}  # fmt: skip
+    name = made_name(spec(**many))
+    told, _, more = name.partition(", …and ")
+    assert len(told) <= MOST_CHARACTERS
+    assert int(more.split()[0]) == len(many) - (told.count(",") + 1)
+
+
+def test_a_typed_name_becomes_one_line_without_what_no_database_stores() -> None:
+    assert one_line("  two\n\nlines\x00\ttab\ud800 ") == "two lines tab"
+    assert one_line("rank ↑ 中文 👩\N{ZERO WIDTH JOINER}🔬") == "rank ↑ 中文 👩\N{ZERO WIDTH JOINER}🔬"
+    assert one_line("safe\N{RIGHT-TO-LEFT OVERRIDE}gpj") == "safe gpj"
+    assert spec(name="\x00\n").name == ""
+    with pytest.raises(ValueError, match="120"):
+        spec(name="x" * 121)

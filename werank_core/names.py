@@ -1,0 +1,102 @@
+"""What sweeps are called: the preset they are nearest to, and in few words what differs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from werank_core.config import ExperimentConfig, title_of
+from werank_core.experiments import Preset, experiment
+
+if TYPE_CHECKING:
+    from werank_core.sweeps import SweepSpec
+
+MOST_CHARACTERS = 60
+"""A made name ends here and counts what it leaves out."""
+
+_SEEDS = ("strength", "model_seed", "data_seed")
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+# Choices that say by themselves what they are a choice of.
+_SELF_EXPLAINING = ("dataset", "encoder", "objective", "penalty", "optimizer", "model", "activation", "classifier")
+_SHORT = {"augmentation_strength": "noise"}
+_SPELLED = {
+    "adam": "Adam", "adamw": "AdamW", "barlow_twins": "Barlow Twins", "bgrl": "BGRL", "byol": "BYOL",
+    "cifar10": "CIFAR-10", "citeseer": "CiteSeer", "cnn": "CNN", "coauthor_cs": "Coauthor CS",
+    "fashion_mnist": "Fashion-MNIST", "gelu": "GELU", "grace": "GRACE", "infonce": "InfoNCE", "kmeans": "k-means",
+    "mlp": "MLP", "mnist": "MNIST", "ogbn_arxiv": "ogbn-arxiv", "one_vs_rest": "one-vs-rest", "pubmed": "PubMed",
+    "relu": "ReLU", "resnet": "ResNet", "sgd": "SGD", "srip": "SRIP", "vicreg": "VICReg", "werank": "WERank",
+    "wikics": "WikiCS",
+}  # fmt: skip
+
+
+def made_name(spec: SweepSpec) -> str:
+    """The nearest preset's title and what differs from it: "Digits · ReLU, noise 1", "Mixture over depth"."""
+    preset = experiment(spec.experiment).presets[nearest_preset(spec)]
+    changed = differing_fields(spec.config, preset.config, without=(spec.second_axis,))
+    head = preset.title
+    if "dataset" in changed:
+        data = str(changed.pop("dataset"))
+        head = one_line(changed.pop("own_graph", ""))[:40] or _SPELLED.get(data, spelled(data).capitalize())
+    elif preset.second_axis not in (None, spec.second_axis):
+        changed |= {str(preset.second_axis): getattr(spec.config, str(preset.second_axis))}
+    if spec.second_axis not in (None, preset.second_axis):
+        head += f" over {short_title(spec.config, str(spec.second_axis))}"
+    return shortened([phrase(spec.config, name, value) for name, value in changed.items()], head)
+
+
+def nearest_preset(spec: SweepSpec) -> str:
+    """Name of the preset with the same data, if there is one, from which the fewest settings differ."""
+
+    def distance(preset: Preset) -> tuple[bool, int]:
+        changed = differing_fields(spec.config, preset.config, without=(spec.second_axis, preset.second_axis))
+        return "dataset" in changed, len(changed) + (preset.second_axis != spec.second_axis)
+
+    presets = experiment(spec.experiment).presets
+    return min(presets, key=lambda name: distance(presets[name]))
+
+
+def differing_fields(
+    config: ExperimentConfig, base: ExperimentConfig, without: Iterable[str | None] = ()
+) -> dict[str, Any]:
+    """The settings that have an effect and another value than in `base`; strength and seeds left out."""
+    skipped = {*_SEEDS, *without}
+    return {n: v for n, v in config.effective().items() if n not in skipped and v != base.model_dump(mode="json")[n]}
+
+
+def phrase(config: ExperimentConfig, name: str, value: Any) -> str:
+    """One setting as a person would say it: "ReLU", "noise 1", "bias off"."""
+    if isinstance(value, bool):
+        return short_title(config, name) + ("" if value else " off")
+    return spelled(value) if name in _SELF_EXPLAINING else f"{short_title(config, name)} {spelled(value)}"
+
+
+def short_title(config: ExperimentConfig, name: str) -> str:
+    """A setting's title inside a sentence."""
+    title = title_of(type(config).model_fields[name], name)
+    return _SHORT.get(name) or (title[:1].lower() + title[1:] if title[1:].islower() else title)
+
+
+def spelled(value: Any) -> str:
+    """A value as it is usually written: numbers short, names of methods as their authors spell them."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(spelled, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return _SPELLED.get(text, text.replace("_", " "))
+
+
+def shortened(phrases: Sequence[str], head: str = "") -> str:
+    """Phrases after a head, as many as there is room for, and how many are left out."""
+    start = f"{head} · " if head else ""
+    kept = len(phrases)
+    while kept and len(start + ", ".join(phrases[:kept])) > MOST_CHARACTERS:
+        kept -= 1
+    told = [*phrases[:kept], *([f"…and {len(phrases) - kept} more"] if kept < len(phrases) else [])]
+    return start + ", ".join(told) if told else head
+
+
+def one_line(text: str) -> str:
+    """A name without line breaks, control characters and what no database stores."""
+    visible = (c if c.isprintable() or c in _JOINERS else " " for c in text)
+    return " ".join("".join(visible).split())

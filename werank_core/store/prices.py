@@ -1,0 +1,86 @@
+"""What a sweep will cost: how many of its runs are new, and how long they take, from what was trained here."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from werank_core.config import ExperimentConfig
+from werank_core.costs import distance, step_growth
+from werank_core.experiments import Experiment, experiment
+from werank_core.store.runs import runs_to_train
+from werank_core.store.schema import Store, job
+from werank_core.store.status import step_seconds
+from werank_core.sweeps import Run, SweepSpec, shape_key
+from werank_core.vocabulary import RunState
+
+_NEWEST_JOBS = 200
+
+
+@dataclass(frozen=True)
+class Price:
+    """Runs of a sweep, those of them that are still to be trained, and the seconds these take; None: unknown."""
+
+    num_runs: int
+    new_runs: int
+    seconds: float | None
+
+
+def price(store: Store, spec: SweepSpec, slots: int = 1) -> Price:
+    """What submitting this sweep now would train, and how long that takes on so many slots.
+
+    A shape that was never trained is priced from the nearest one of its experiment, scaled by what costs (`costs`).
+    """
+    unique = {run.id: run for run in spec.runs()}
+    new = runs_to_train(store, unique.values())
+    return Price(len(unique), len(new), _seconds(store, new, slots))
+
+
+def predicted_seconds(store: Store, spec: SweepSpec, slots: int = 1) -> float | None:
+    """Seconds until what is new of this sweep has been trained; None where nothing like it was trained here."""
+    return price(store, spec, slots).seconds
+
+
+def _seconds(store: Store, runs: Iterable[Run], slots: int) -> float | None:
+    steps: dict[str, int] = {}
+    configs: dict[str, tuple[Experiment, ExperimentConfig]] = {}
+    for run in runs:
+        of = experiment(run.experiment)
+        key = shape_key(of, run.config)
+        steps[key] = steps.get(key, 0) + run.config.num_steps
+        configs[key] = of, run.config
+    total = 0.0
+    for key, (of, config) in configs.items():
+        each = step_seconds(store, key)
+        each = nearest_step_seconds(store, of, config) if each is None else each
+        if each is None:
+            return None
+        total += each * steps[key]
+    return total / max(1, slots)
+
+
+def nearest_step_seconds(store: Store, of: Experiment, config: ExperimentConfig) -> float | None:
+    """Seconds per run and step of the shape most like this one that was trained here, scaled to this one's sizes."""
+    statement = (
+        sa.select(job.c.shape, job.c.configs)
+        .where(job.c.experiment == of.name, job.c.state == RunState.FINISHED.value, job.c.seconds > 0)
+        .order_by(job.c.finished_at.desc())
+        .limit(_NEWEST_JOBS)
+    )
+    with store.reading() as connection:
+        shapes = {row.shape: row.configs[0] for row in connection.execute(statement) if row.configs}
+    known = [other for values in shapes.values() if (other := _readable(of, values)) is not None]
+    for other in sorted(known, key=lambda other: distance(other, config)):
+        seconds, growth = step_seconds(store, shape_key(of, other)), step_growth(other, config)
+        if seconds is not None and growth is not None:
+            return seconds * growth
+    return None
+
+
+def _readable(of: Experiment, values: Any) -> ExperimentConfig | None:
+    """The config of a job, None where a version with other settings wrote it."""
+    try:
+        return of.config_class.model_validate(values)
+    except ValueError:
+        return None
