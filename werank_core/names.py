@@ -63,6 +63,31 @@ def differing_fields(
     return {n: v for n, v in config.effective().items() if n not in skipped and v != base.model_dump(mode="json")[n]}
 
 
+def distinctions(specs: Sequence[SweepSpec]) -> list[str]:
+    """For each of these sweeps, in few words, what it has and not all the others: "depth 2, 10 seeds"."""
+    told = [{name: words for name, words in _told(spec).items() if words} for spec in specs]
+    names = list(dict.fromkeys(name for settings in told for name in settings))
+    differing = [name for name in names if len({settings.get(name) for settings in told}) > 1]
+    if "number of strengths" in differing:
+        differing.remove("strengths")
+    return [shortened([settings[name] for name in differing if name in settings]) for settings in told]
+
+
+def _told(spec: SweepSpec) -> dict[str, str]:
+    """Every setting of a sweep as a phrase, those without effect left out."""
+    own = {n: v for n, v in spec.config.effective().items() if n not in (*_SEEDS, spec.second_axis)}
+    axis = spec.second_axis
+    return {
+        **{name: phrase(spec.config, name, value) for name, value in own.items()},
+        "axis": f"over {short_title(spec.config, axis)} {spelled(spec.second_values)}" if axis else "",
+        "number of strengths": f"{len(spec.strengths)} strengths",
+        "strengths": f"strengths {spelled(spec.strengths)}",
+        "seeds": f"{spec.seeds} seed{'s' * (spec.seeds != 1)}",
+        "first seed": f"first seed {spec.first_seed}",
+        "data": "new data per seed" if spec.vary_data else f"data of seed {spec.config.data_seed}",
+    }
+
+
 def phrase(config: ExperimentConfig, name: str, value: Any) -> str:
     """One setting as a person would say it: "ReLU", "noise 1", "bias off"."""
     if isinstance(value, bool):

@@ -1,5 +1,7 @@
 """From a sweep to runs to batches: config x strengths x second axis x seeds, grouped by what can train as one model."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections import defaultdict
@@ -170,6 +172,18 @@ class SweepSpec(BaseModel):
             Run(self.experiment, config.model_copy(update=self._seeds(seed)))
             for seed in range(self.first_seed, self.first_seed + self.seeds)
             for config in grid
+        )
+
+    def same_runs(self, other: SweepSpec) -> bool:
+        """Whether both ask for the same runs, whatever they are called and whichever code trains them."""
+        plain = ("experiment", "strengths", "second_axis", "second_values", "seeds", "first_seed", "vary_data")
+        if any(getattr(self, name) != getattr(other, name) for name in plain):
+            return False
+        left_out = {"model_seed", *(["data_seed"] if self.vary_data else [])}
+        return all(
+            {n: v for n, v in mine.effective().items() if n not in left_out}
+            == {n: v for n, v in theirs.effective().items() if n not in left_out}
+            for mine, theirs in zip(self._grid_configs(), other._grid_configs(), strict=True)
         )
 
     def _seeds(self, seed: int) -> dict[str, int]:

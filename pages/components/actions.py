@@ -8,15 +8,10 @@ from pages.components import cached
 from werank_core.experiments import Experiment
 from werank_core.jobs.supervisor import ensure_supervisor
 from werank_core.settings import settings
-from werank_core.store import queries, runs
+from werank_core.store import names, runs
 from werank_core.sweeps import SweepSpec
 
 DEMO = "This is a read-only demo: explore what is here, or install WERank Lab to run your own."
-
-
-def predicted_seconds(spec: SweepSpec) -> float | None:
-    """Seconds the sweep will take from step times measured on this store's machine; None before the first such job."""
-    return queries.predicted_seconds(cached.store(), spec, settings().slots)
 
 
 def submit(spec: SweepSpec) -> str:
@@ -24,6 +19,8 @@ def submit(spec: SweepSpec) -> str:
     submission = runs.submit(cached.store(), spec, slots=settings().slots)
     if submission.num_jobs:
         ensure_supervisor(settings())
+    if spec.name and not submission.num_jobs:
+        rename_sweep(submission.sweep_id, spec.name)
     reused = f" {submission.reused_runs} were there already." if submission.reused_runs else ""
     st.toast(f"{submission.new_runs} runs queued.{reused}")
     return submission.sweep_id
@@ -34,6 +31,11 @@ def submit_example(experiment: Experiment) -> str:
     preset = next(iter(experiment.presets.values()))
     fields = experiment.sweep_fields(preset) | {"name": f"Example: {preset.title}"}
     return submit(SweepSpec.model_validate({"experiment": experiment.name, "config": preset.config, **fields}))
+
+
+def rename_sweep(sweep_id: str, name: str) -> None:
+    """Call the sweep something else; without a name, what is made from its settings."""
+    names.rename_sweep(cached.store(), sweep_id, name)
 
 
 def wake_worker() -> None:

@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import cached
+from pages.components.cached import Key
 from pages.components.charts import Chart, show_chart, theme
-from pages.components.comparison import AT, compare_address
+from pages.components.comparison import compare_address, item_key
 from pages.components.layout import CARD_HEIGHT
 from werank_core.experiments import Experiment
 from werank_core.figures.alt_text import strength_alt_text
@@ -25,7 +26,10 @@ from werank_core.vocabulary import MetricKey
 
 @dataclass(frozen=True)
 class Choice:
-    """What the person looks at: a sweep, which metrics, at which second value, and the strength picked."""
+    """What the person looks at: a sweep, which metrics, at which second value, and the strength picked.
+
+    `seen` is the sweep's key from before the frame was read: what is drawn of the frame is kept under it.
+    """
 
     experiment: Experiment
     sweep_id: str
@@ -33,6 +37,7 @@ class Choice:
     metrics: tuple[str, ...]
     frame: pd.DataFrame
     prefix: str
+    seen: Key
 
     @property
     def picked_key(self) -> str:
@@ -66,7 +71,7 @@ def show_answer(choice: Choice) -> None:
 def _show_curves(choice: Choice) -> None:
     look = theme()
     chart = cached.drawn(
-        "strength", choice.sweep_id, choice.metrics, choice.picked, look, make=lambda: _curves(choice, look)
+        "strength", choice.seen, choice.metrics, choice.picked, look, make=lambda: _curves(choice, look)
     )
     points = show_chart(chart, f"{choice.prefix}_strength", selectable=True)
     clicked = [float(point["customdata"][1]) for point in points if point.get("customdata")]
@@ -106,7 +111,7 @@ def _show_card(choice: Choice) -> None:
         if not math.isnan(value):
             st.markdown(f"**{str(choice.spec.second_axis).replace('_', ' ').capitalize()} {format_strength(value)}**")
         show_differences(choice.frame, choice.metrics, picked, None if math.isnan(value) else value)
-    address = compare_address(*(f"{choice.sweep_id}{AT}{strength:g}" for strength in (0, picked)))
+    address = compare_address(*(item_key(choice.sweep_id, strength) for strength in (0, picked)))
     st.link_button("Compare", address, type="tertiary", icon=":material/compare_arrows:", help="Opens these two there.")
 
 

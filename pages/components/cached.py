@@ -20,6 +20,9 @@ from werank_core.sweeps import SweepSpec
 Steps = Literal["last", "all"] | int
 Key = tuple[Hashable, ...]
 Made = TypeVar("Made")
+LISTED = 1_000
+"""Sweeps that a list offers; a search reaches the others."""
+
 _AT_ONCE = 200  # runs
 _SAME_EVERYWHERE = ["sweep_id", "experiment", "dataset", "second_axis"]
 
@@ -53,14 +56,18 @@ def _sweep_revision(url: str, sweep_id: str, revision: int) -> tuple[float, ...]
     return queries.sweep_revision(store(), sweep_id)
 
 
-def drawn(what: str, sweep_id: str, *parts: Hashable, make: Callable[[], Made]) -> Made:
-    """What `make` makes of a sweep's runs (a figure and its words), once for every state of them and of `parts`."""
-    return drawn_together(what, [sweep_id], *parts, make=make)
+def drawn(what: str, seen: Key, *parts: Hashable, make: Callable[[], Made]) -> Made:
+    """What `make` makes of a sweep's runs (a figure and its words), once for every state of them and of `parts`.
+
+    `seen` is the sweep's key, taken before anything was read that goes into the figure: runs may finish between two
+    reads, and a figure of what was there before must not be kept as one of what is there now.
+    """
+    return drawn_together(what, [seen], *parts, make=make)
 
 
-def drawn_together(what: str, sweep_ids: Sequence[str], *parts: Hashable, make: Callable[[], Made]) -> Made:
+def drawn_together(what: str, seen: Sequence[Key], *parts: Hashable, make: Callable[[], Made]) -> Made:
     """As `drawn`, of the runs of several sweeps."""
-    made: Made = _drawn(what, tuple(sweep_key(sweep_id) for sweep_id in sweep_ids), parts, _make=make)
+    made: Made = _drawn(what, tuple(seen), parts, _make=make)
     return made
 
 
@@ -69,14 +76,40 @@ def _drawn(what: str, key: Key, parts: Key, _make: Callable[[], Any]) -> Any:
     return _make()
 
 
-def sweeps(experiment: str | None = None) -> pd.DataFrame:
-    """Sweeps, newest first."""
-    return _sweeps(settings().store_url, experiment, revision())
+def sweeps(experiment: str | None = None, containing: str = "") -> pd.DataFrame:
+    """The newest sweeps, at most `LISTED`, newest first; only those with this text in their name, if one is given."""
+    return _sweeps(settings().store_url, experiment, containing, LISTED, revision())
 
 
 @_kept
-def _sweeps(url: str, experiment: str | None, revision: int) -> pd.DataFrame:
-    return queries.sweeps(store(), experiment)
+def _sweeps(url: str, experiment: str | None, containing: str, most: int, revision: int) -> pd.DataFrame:
+    if not containing:
+        return queries.sweeps(store(), experiment, most)
+    found = queries.find_sweeps(store(), containing, experiment)
+    return queries.sweeps(store(), sweep_ids=found[:most])
+
+
+def sweep_count(experiment: str | None = None) -> int:
+    """How many sweeps there are, listed or not."""
+    return _sweep_count(settings().store_url, experiment, revision())
+
+
+@_many_kept
+def _sweep_count(url: str, experiment: str | None, revision: int) -> int:
+    return queries.count_sweeps(store(), experiment)
+
+
+def known_sweeps(sweep_ids: Sequence[str]) -> pd.DataFrame:
+    """Those of these sweeps that exist, listed or not."""
+    return _known_sweeps(settings().store_url, tuple(sweep_ids), revision())
+
+
+@_many_kept
+def _known_sweeps(url: str, sweep_ids: tuple[str, ...], revision: int) -> pd.DataFrame:
+    if len(sweep_ids) <= LISTED:
+        return queries.sweeps(store(), sweep_ids=sweep_ids)
+    listed = queries.sweeps(store())
+    return listed[listed["sweep_id"].isin(sweep_ids)].reset_index(drop=True)
 
 
 def sweep_spec(sweep_id: str) -> SweepSpec:
@@ -92,7 +125,17 @@ def _sweep_spec(url: str, sweep_id: str) -> SweepSpec:
 def sweep_id(spec: SweepSpec) -> str | None:
     """The id of exactly this sweep, if it has been submitted."""
     identity = runs_store.sweep_identity(spec)
-    return identity if identity in set(sweeps(spec.experiment)["sweep_id"]) else None
+    return identity if queries.experiment_of(store(), identity) else None
+
+
+def price(spec: SweepSpec) -> queries.Price:
+    """What submitting this sweep now would train, and the seconds it takes here."""
+    return _price(settings().store_url, spec.model_dump_json(), revision(), _spec=spec)
+
+
+@_many_kept
+def _price(url: str, text: str, revision: int, _spec: SweepSpec) -> queries.Price:
+    return queries.price(store(), _spec, settings().slots)
 
 
 def final_metrics(sweep_id: str, metrics: Sequence[str]) -> pd.DataFrame:

@@ -2,21 +2,26 @@
 
 from collections.abc import Callable, Hashable, Sequence
 
+import pandas as pd
 import streamlit as st
 
 from pages.components import cached
 from pages.components.cached import Made
 from pages.components.charts import Chart, show_chart, show_csv, theme
 from pages.components.comparison import (
+    AT,
     Item,
     compared_arrays,
     differences,
     differing_settings,
-    items,
+    item,
+    item_labels,
     overlaid,
     shared_strengths,
 )
 from pages.components.details import SPECTRA
+from pages.components.plain import plain
+from pages.components.sweep_choice import searched, unique_names
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.ceilings import ceiling_notes
@@ -30,28 +35,62 @@ from werank_core.figures.strength import plot_strength
 from werank_core.figures.summaries import summarize_strength
 
 MOST = 6
+STRENGTHS_OF = 30
 KEY = "compare_items"
 
 
 def choose_items() -> list[Item]:
     """What a person compares, the first is the reference; empty where there is nothing to choose from."""
-    available = items(cached.sweeps())
-    if not available:
+    listed = cached.sweeps(containing=searched("compare"))
+    # The address is kept by hand: a bound widget writes labels, and those change when a sweep of the same name comes.
+    wanted = list(st.session_state.get(KEY, st.query_params.get_all(KEY)))
+    labels = _labels(listed, wanted)
+    _note_missing([key for key in wanted if key not in labels], len([key for key in wanted if key in labels]))
+    st.session_state[KEY] = [key for key in wanted if key in labels][:MOST]
+    if not labels:
         st.info(
             "Nothing to compare yet: this page needs sweeps with finished runs. The overview has an example to run."
         )
         return []
-    # The address is kept by hand: a bound widget writes labels, and those change when a sweep of the same name comes.
-    wanted = st.session_state.get(KEY, st.query_params.get_all(KEY))
-    st.session_state[KEY] = [key for key in wanted if key in available][:MOST]
     keys = st.multiselect(
-        "Compare", list(available), format_func=lambda key: available[key].label, max_selections=MOST, key=KEY,
-        placeholder="Add sweeps or strengths; the first is the reference",
+        "Compare", list(labels), format_func=lambda key: labels[key], max_selections=MOST, key=KEY,
+        placeholder="Add sweeps or strengths; the first is the reference", on_change=_forget_missing,
     )  # fmt: skip
     st.query_params[KEY] = keys
     if len(keys) < 2:
         st.caption("Choose at least two.")
-    return [available[key] for key in keys]
+    if len(listed) > STRENGTHS_OF:
+        st.caption(
+            f"Single strengths are offered of the newest {STRENGTHS_OF} sweeps and of those chosen here: to compare "
+            "strengths of an older one, choose the sweep first."
+        )
+    return [item(key, labels[key]) for key in keys]
+
+
+def _labels(listed: pd.DataFrame, wanted: Sequence[str]) -> dict[str, str]:
+    """What is offered, by key: every sweep with finished runs, and single strengths of the newest and the chosen."""
+    chosen = cached.known_sweeps([key.partition(AT)[0] for key in wanted][: 4 * MOST])
+    rows = pd.concat([listed, chosen[~chosen["sweep_id"].isin(listed["sweep_id"])]], ignore_index=True)
+    rows = rows[rows["finished"] > 0]
+    names = unique_names(rows)
+    newest = list(rows["sweep_id"][:STRENGTHS_OF])
+    return item_labels(names, dict.fromkeys([*newest, *(i for i in chosen["sweep_id"] if i in names)]))
+
+
+def _note_missing(missing: Sequence[str], found: int) -> None:
+    """Say what of an address is not here, until a person chooses something else."""
+    key = f"{KEY}_missing"
+    if missing or found > MOST:
+        told = ", ".join(plain(name[:40]) for name in missing[:MOST]) + ("…" if len(missing) > MOST else "")
+        lost = f"Not here, or without finished runs: {told}. It may have been deleted, or is of another store."
+        cut = f"Of {found} items the first {MOST} are compared."
+        st.session_state[key] = " ".join([lost] * bool(missing) + [cut] * (found > MOST))
+    if st.session_state.get(key):
+        st.warning(st.session_state[key])
+
+
+def _forget_missing() -> None:
+    st.session_state.pop(f"{KEY}_missing", None)
 
 
 def compared_experiment(chosen: Sequence[Item]) -> Experiment:
@@ -76,7 +115,7 @@ def show_curves(chosen: Sequence[Item], experiment: Experiment) -> None:
 
 def _made(what: str, chosen: Sequence[Item], *parts: Hashable, make: Callable[[], Made]) -> Made:
     names = tuple((item.key, item.label) for item in chosen)
-    return cached.drawn_together(what, [item.sweep_id for item in chosen], names, *parts, make=make)
+    return cached.drawn_together(what, [item.seen for item in chosen], names, *parts, make=make)
 
 
 def show_settings(chosen: Sequence[Item]) -> None:

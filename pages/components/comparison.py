@@ -1,7 +1,8 @@
 """Two to six sweeps or strengths side by side: what they are, what differs in configuration, and by how much."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -10,14 +11,15 @@ from urllib.parse import urlencode
 import pandas as pd
 
 from pages.components import cached
-from pages.components.forms import field_title
-from pages.components.live import local_time
+from pages.components.cached import Key
+from pages.components.form_values import shown
+from werank_core.config import title_of
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.ceilings import SIZES
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
 from werank_core.figures.formats import format_difference, format_strength, format_value
 from werank_core.figures.summaries import distinct, select_metrics
-from werank_core.store import queries
+from werank_core.store import StoreError, queries
 from werank_core.vocabulary import MetricKey
 
 AT = "@"
@@ -37,6 +39,11 @@ class Item:
     label: str
     sweep_id: str
     strength: float | None
+    seen: Key = field(init=False, compare=False)
+    """The sweep's key from before anything of it was read: what is drawn of the frame is kept under it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", cached.sweep_key(self.sweep_id))
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -58,25 +65,31 @@ class Item:
         strengths = spec.strengths if self.strength is None else (self.strength,)
         return {
             "Experiment": spec.experiment,
-            **{field_title(fields[name], name): str(value) for name, value in (values | axis).items()},
+            **{title_of(fields[name], name): str(value) for name, value in (values | axis).items()},
             "Strength": ", ".join(map(format_strength, strengths)),
             "Seeds": str(spec.seeds),
         }
 
 
-def items(sweeps: pd.DataFrame) -> dict[str, Item]:
-    """Everything that can be compared: each sweep, and each strength of it, by key."""
-    found: dict[str, Item] = {}
-    done = sweeps[sweeps["finished"] > 0]
-    repeated = set(done["name"][done["name"].duplicated()])
-    for sweep_id, name, created in zip(done["sweep_id"], done["name"], done["created_at"], strict=True):
-        # Two sweeps of one name would be one line in a figure and one column in a table.
-        label = f"{name} ({local_time(created)}, {sweep_id[:4]})" if name in repeated else str(name)
-        found[sweep_id] = Item(sweep_id, label, sweep_id, None)
-        for strength in cached.sweep_spec(sweep_id).strengths:
-            key = f"{sweep_id}{AT}{strength:g}"
-            found[key] = Item(key, f"{label}, strength {format_strength(strength)}", sweep_id, strength)
-    return found
+def item_key(sweep_id: str, strength: float | None = None) -> str:
+    """How an address names a sweep, or one strength of it."""
+    return sweep_id if strength is None else f"{sweep_id}{AT}{shown(float(strength))}"
+
+
+def item_labels(names: Mapping[str, str], strengths_of: Iterable[str]) -> dict[str, str]:
+    """Everything that can be compared, by key: the sweeps of these names, then each strength of some of them."""
+    labels = dict(names)
+    for sweep_id in strengths_of:
+        with suppress(StoreError):  # written by a version with other settings: compared as a whole or not at all
+            for strength in cached.sweep_spec(sweep_id).strengths:
+                labels[item_key(sweep_id, strength)] = f"{names[sweep_id]}, strength {format_strength(strength)}"
+    return labels
+
+
+def item(key: str, label: str) -> Item:
+    """The item of that key."""
+    sweep_id, _, strength = key.partition(AT)
+    return Item(key, label, sweep_id, float(strength) if strength else None)
 
 
 def differing_settings(chosen: Sequence[Item]) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """Where the page of each experiment is, and the prefix of its query parameters: links are built from here alone."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
+from urllib.parse import quote
 
 import streamlit as st
 
@@ -18,6 +20,12 @@ DESTINATIONS = {
     "graph": Destination("pages/graph.py", "graph"),
     "rank_collapse": Destination("pages/rank_collapse.py", "collapse"),
 }
+
+
+def sweep_address(experiment: str, sweep_id: str) -> str:
+    """Address of the experiment's page with that sweep chosen, relative to any other page."""
+    target = DESTINATIONS[experiment]
+    return f"{PurePath(target.script).stem}?{target.prefix}_sweep={quote(sweep_id)}"
 
 
 def show_sweep_link(experiment: str, sweep_id: str, label: str = "Open") -> None:

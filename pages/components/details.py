@@ -7,9 +7,8 @@ import streamlit as st
 from pages.components import cached
 from pages.components.answer import Choice
 from pages.components.charts import Chart, show_chart, theme
-from pages.components.forms import field_title
 from pages.components.run_table import show_runs
-from werank_core.config import trait
+from werank_core.config import title_of, trait
 from werank_core.figures.alt_text import rank_accuracy_alt_text, spectra_alt_text, training_alt_text
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.curves import plot_training
@@ -59,9 +58,7 @@ def show_spectra(choice: Choice) -> None:
         figure = plot_spectra(summary, strength_label=choice.experiment.strength_label, theme=look)
         return Chart(figure, spectra_alt_text(summary), summary)
 
-    show_chart(
-        cached.drawn("spectra", choice.sweep_id, name, second_value, look, make=chart), f"{choice.prefix}_spectra"
-    )
+    show_chart(cached.drawn("spectra", choice.seen, name, second_value, look, make=chart), f"{choice.prefix}_spectra")
 
 
 def _chosen_second_value(choice: Choice) -> float | None:
@@ -87,7 +84,7 @@ def show_training(choice: Choice) -> None:
         layer = st.segmented_control("Layer", whole, default=whole[0], required=True, key=f"{choice.prefix}_layer") or 0
     look = theme()
     chart = cached.drawn(
-        "training", choice.sweep_id, names, layer, look, make=lambda: _training_chart(choice, names, layer, look)
+        "training", choice.seen, names, layer, look, make=lambda: _training_chart(choice, names, layer, look)
     )
     show_chart(chart, f"{choice.prefix}_training")
 
@@ -117,9 +114,7 @@ def show_rank_accuracy(choice: Choice) -> None:
         figure = plot_rank_accuracy(choice.frame, look, strength_label=label, **keys)
         return Chart(figure, rank_accuracy_alt_text(choice.frame, **keys), rank_and_accuracy(choice.frame, **keys))
 
-    show_chart(
-        cached.drawn("rank against accuracy", choice.sweep_id, look, make=chart), f"{choice.prefix}_rank_accuracy"
-    )
+    show_chart(cached.drawn("rank against accuracy", choice.seen, look, make=chart), f"{choice.prefix}_rank_accuracy")
 
 
 def show_settings(choice: Choice) -> None:
@@ -129,7 +124,7 @@ def show_settings(choice: Choice) -> None:
     rows = [
         {
             "group": trait(type(config).model_fields[name], "group"),
-            "setting": field_title(type(config).model_fields[name], name),
+            "setting": title_of(type(config).model_fields[name], name),
             "value": str(value),
             "default": str(getattr(default, name)),
             "meaning": type(config).model_fields[name].description,

@@ -8,17 +8,15 @@ import streamlit as st
 from pages.components import actions, cached
 from pages.components.answer import Choice, show_answer
 from pages.components.details import Panel, show_details
-from pages.components.forms import choose_open, choose_preset, chosen_sweep, show_form
+from pages.components.launch import DataCheck, Places, remember_sweep, show_launch, show_relation
 from pages.components.layout import explained_errors, show_heading
-from pages.components.live import duration, show_live_strip
+from pages.components.live import show_live_strip
+from pages.components.sweep_choice import choose_sweep
 from werank_core.experiments import Experiment
 from werank_core.figures.ceilings import SIZES
 from werank_core.figures.summaries import select_metrics
 from werank_core.settings import settings
-from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import MetricKey
-
-DataCheck = Callable[[SweepSpec, str], bool]
 
 
 def show_experiment(
@@ -38,81 +36,25 @@ def show_experiment(
     """
     with explained_errors():
         show_heading(experiment.question, sentence, how_to_read)
-        _show_launch(experiment, prefix, data_check)
-        strip = st.container()
+        row, strip, form = st.container(), st.container(), st.container()
+        asked = show_launch(experiment, prefix, data_check, Places(row, form))
         left, right = st.columns([3, 4], vertical_alignment="center")
         with left:
-            sweep_id = _selected_sweep(experiment, prefix)
+            sweep_id = choose_sweep(experiment, prefix)
         with strip:
             show_live_strip(sweep_id, prefix)
-        with right:
-            metrics = _chosen_metrics(experiment, prefix) if sweep_id else ()
-        choice = _view(experiment, prefix, sweep_id, metrics)
-        if choice is not None:
+        if sweep_id is None:
+            if not cached.sweep_count(experiment.name):
+                show_first_run(experiment, prefix)
+        else:
+            with right:
+                metrics = _chosen_metrics(experiment, prefix)
+            show_relation(experiment, prefix, asked, sweep_id)
+            choice = _view(experiment, prefix, sweep_id, metrics)
             show_answer(choice)
             show_details(choice, panels)
         if footer is not None:
             footer(prefix)
-
-
-def _show_launch(experiment: Experiment, prefix: str, data_check: DataCheck | None) -> None:
-    """Preset, settings, cost and button in one row; the form under it when asked for."""
-    with st.container(horizontal=True, vertical_alignment="center", key=f"{prefix}_launch"):
-        preset = experiment.presets[choose_preset(experiment, prefix)]
-        opened = choose_open(preset.config, prefix)
-        button = st.container(width="content")
-        cost = st.container(width="stretch")
-    if opened:
-        show_form(experiment, preset, prefix)
-    spec, problems = chosen_sweep(experiment, preset, prefix)
-    for problem in problems:
-        st.error(problem, icon=":material/error:")
-    if spec is not None and data_check is not None and not data_check(spec, prefix):
-        spec = None
-    clicked = button.button(
-        "Run sweep", type="primary", key=f"{prefix}_run", shortcut="Ctrl+Enter",
-        disabled=spec is None or settings().demo, help=None if spec is None else "What is trained already is reused.",
-    )  # fmt: skip
-    cost.caption(actions.DEMO if settings().demo else cost_sentence(spec) if spec else "Correct the settings first.")
-    if clicked and spec is not None:
-        _remember(prefix, actions.submit(spec))
-        st.rerun()
-
-
-def cost_sentence(spec: SweepSpec) -> str:
-    """Runs and expected time of a sweep, from step times measured here."""
-    seconds = actions.predicted_seconds(spec)
-    time = "first run here: time unknown" if seconds is None else f"about {duration(seconds)} here"
-    return f"{spec.num_runs:,} runs, {time}"
-
-
-def _remember(prefix: str, sweep_id: str) -> None:
-    st.session_state[f"{prefix}_next_sweep"] = sweep_id
-
-
-def _selected_sweep(experiment: Experiment, prefix: str) -> str | None:
-    """The sweep that is looked at: just submitted, in the address, or the newest.
-
-    The address is kept by hand: a bound widget writes what it displays, and that changes while a sweep runs.
-    """
-    key = f"{prefix}_sweep"
-    options = cached.sweeps(experiment.name)
-    ids = list(options["sweep_id"])
-    if not ids:
-        return None
-    wanted = st.session_state.pop(f"{prefix}_next_sweep", None) or st.session_state.get(key, st.query_params.get(key))
-    st.session_state[key] = wanted if wanted in ids else ids[0]
-    names = {str(row["sweep_id"]): _sweep_label(row) for _, row in options.iterrows()}
-    chosen: str = st.selectbox("Sweep", ids, format_func=lambda i: names[i], key=key, label_visibility="collapsed")
-    st.query_params[key] = chosen
-    return chosen
-
-
-def _sweep_label(row: pd.Series) -> str:
-    created = pd.Timestamp(row["created_at"]).tz_convert(st.context.timezone or "UTC")
-    parts = [str(row["name"]), created.strftime("%-d %b %H:%M")]
-    parts += [f"{row[s]} {s}" for s in ("running", "queued", "failed", "diverged", "cancelled") if row[s]]
-    return " · ".join(parts + ["older code"] * bool(row["stale"]))
 
 
 def _chosen_metrics(experiment: Experiment, prefix: str) -> tuple[str, ...]:
@@ -125,16 +67,13 @@ def _chosen_metrics(experiment: Experiment, prefix: str) -> tuple[str, ...]:
     return sets[chosen or "headline"]
 
 
-def _view(experiment: Experiment, prefix: str, sweep_id: str | None, metrics: tuple[str, ...]) -> Choice | None:
-    """What is looked at; without any sweep, the one-click example instead."""
-    if sweep_id is None:
-        show_first_run(experiment, prefix)
-        return None
-    spec = cached.sweep_spec(sweep_id)
+def _view(experiment: Experiment, prefix: str, sweep_id: str, metrics: tuple[str, ...]) -> Choice:
+    """What is looked at, with the key that was the sweep's before its frame was read."""
+    seen, spec = cached.sweep_key(sweep_id), cached.sweep_spec(sweep_id)
     metrics = tuple(key for key in metrics if spec.config.records_metric(MetricKey.parse(key).metric))
     metrics = recorded(metrics, cached.final_metrics(sweep_id, metrics))
     frame = cached.counted_metrics(sweep_id, (*metrics, *experiment.headline, *SIZES))
-    return Choice(experiment, sweep_id, spec, metrics, frame, prefix)
+    return Choice(experiment, sweep_id, spec, metrics, frame, prefix, seen)
 
 
 def recorded(metrics: Sequence[str], frame: pd.DataFrame) -> tuple[str, ...]:
@@ -154,5 +93,5 @@ def show_first_run(experiment: Experiment, prefix: str) -> None:
         names = ", ".join(known.label for known in shown)
         st.caption(f"You will see {names} against {experiment.strength_label}.", text_alignment="center")
         if st.button("Run the example", type="primary", disabled=settings().demo, key=f"{prefix}_example"):
-            _remember(prefix, actions.submit_example(experiment))
+            remember_sweep(prefix, actions.submit_example(experiment))
             st.rerun()

@@ -1,214 +1,235 @@
-"""A form from a config class: fields, groups, bounds and help all come from the schema."""
+"""A form from a config class: fields, groups, bounds and help all come from the schema, errors stand at their field."""
 
 import typing
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import streamlit as st
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from werank_core.config import ExperimentConfig, explain, trait
+from pages.components.form_values import (
+    SWEEP_FIELDS,
+    form_fields,
+    note_typed,
+    preset_values,
+    restore,
+    shown,
+    start_from,
+    typed_values,
+    value_of,
+    write_address,
+)
+from pages.components.form_values import keep_value as keep_value
+from pages.components.plain import plain
+from werank_core.config import ExperimentConfig, Problem, problems, title_of, trait
+from werank_core.config.problems import span
 from werank_core.experiments import Experiment, Preset
-from werank_core.sweeps import SweepSpec
+from werank_core.names import spelled
+from werank_core.sweeps import MAX_NAME, SweepSpec
 
 GROUPS = ("data", "encoder", "objective", "penalty", "training", "evaluation")
-SWEEP_FIELDS = ("strengths", "second_axis", "second_values", "seeds", "name", "vary_data")
+COLUMNS = 5
 _SWEPT = ("strength", "model_seed", "data_seed")
+_SWEEP_TITLES = {
+    "second_axis": "Second axis",
+    "second_values": "Values of the second axis",
+    "seeds": "Seeds",
+    "first_seed": "First seed",
+    "vary_data": "New data per seed",
+    "name": "Name",
+}
+_SWEEP_HELP = {
+    "second_axis": "A setting that takes several values: one curve for each.",
+    "second_values": "Separate numbers by commas.",
+    "seeds": "Runs of every strength that differ in their random numbers only.",
+    "first_seed": "Seeds are counted from here.",
+    "vary_data": "Each seed also draws or splits its data anew. Off: seeds share the data.",
+    "name": "Shown in lists; empty: made from what differs from the preset.",
+}
 
 
-def choose_preset(experiment: Experiment, prefix: str) -> str:
+def choose_preset(experiment: Experiment, prefix: str) -> Preset:
     """Named starting points; choosing one discards what was changed before."""
-    key = f"{prefix}_preset"
-    names = list(experiment.presets)
+    restore(experiment, prefix)
     chosen = st.segmented_control(
         "Start from",
-        names,
-        default=names[0],
+        list(experiment.presets),
         format_func=lambda name: experiment.presets[name].title,
-        key=key,
+        key=f"{prefix}_preset",
         required=True,
-        bind="query-params",
         label_visibility="collapsed",
         wrap=True,
     )
-    if st.session_state.get(f"{prefix}_loaded") != chosen:
-        st.session_state[f"{prefix}_loaded"] = chosen
-        st.session_state[f"{prefix}_values"] = {}
-        for key in _field_keys(prefix):
-            del st.session_state[key]
-    _keep_typed(experiment.config_class, prefix)
-    return str(chosen)
+    name = chosen or next(iter(experiment.presets))
+    if st.session_state.get(f"{prefix}_loaded", name) != name:
+        start_from(prefix, name)
+    st.session_state[f"{prefix}_loaded"] = name
+    preset = experiment.presets[name]
+    note_typed(experiment, preset, prefix)
+    write_address(experiment, name, prefix)
+    return preset
 
 
-def _field_keys(prefix: str) -> list[str]:
-    return [str(key) for key in st.session_state if str(key).startswith(f"{prefix}_field_")]
-
-
-def _keep_typed(config_class: type[ExperimentConfig], prefix: str) -> None:
-    """Note what the widgets hold before anything is drawn from it, so that nothing on the page lags behind."""
-    for key in _field_keys(prefix):
-        name, value = key.removeprefix(f"{prefix}_field_"), st.session_state[key]
-        field = config_class.model_fields.get(name)
-        several = typing.get_origin(field.annotation) is tuple if field else name in ("strengths", "second_values")
-        _kept(prefix)[name] = _parsed_numbers(value) if several else value
-
-
-def choose_open(base: ExperimentConfig, prefix: str) -> bool:
+def choose_open(prefix: str) -> bool:
     """Whether the form is shown; says how much of it differs from the preset."""
-    changed = [n for n, v in _kept(prefix).items() if n in type(base).model_fields and v != getattr(base, n)]
-    label = f"All settings ({len(changed)} changed)" if changed else "All settings"
+    changed = len(typed_values(prefix).keys() - {"name"})
+    label = f"All settings ({changed} changed)" if changed else "All settings"
     return st.toggle(label, key=f"{prefix}_form_open")
 
 
-def show_form(experiment: Experiment, preset: Preset, prefix: str) -> None:
-    """The config's fields in their groups, then the sweep's."""
-    with st.container(border=True):
-        _config_fields(preset.config, prefix)
-        _sweep_fields(experiment, preset, prefix)
+def chosen_sweep(experiment: Experiment, preset: Preset, prefix: str) -> tuple[SweepSpec | None, list[Problem]]:
+    """The sweep as the form says, shown or not: the spec, or None with what has to be corrected.
 
-
-def chosen_sweep(experiment: Experiment, preset: Preset, prefix: str) -> tuple[SweepSpec | None, list[str]]:
-    """The sweep as the form says, shown or not: the spec, or None with one sentence a problem."""
-    kept, base = _kept(prefix), preset.config
-    config = base.model_dump() | {name: kept[name] for name in type(base).model_fields if name in kept}
-    sweep = experiment.sweep_fields(preset) | {name: kept[name] for name in SWEEP_FIELDS if name in kept}
+    What was typed into a field that has no effect under the others is kept for later and not looked at.
+    """
+    values, config_class = _values(experiment, preset, prefix), experiment.config_class
+    own = {
+        name: values[name] if _applies(config_class, name, values) else getattr(preset.config, name)
+        for name in values
+        if name in config_class.model_fields
+    }
+    asked = {"experiment": experiment.name, "config": own, **{name: values[name] for name in SWEEP_FIELDS}}
     try:
-        return SweepSpec.model_validate({"experiment": experiment.name, "config": config, **sweep}), []
+        return SweepSpec.model_validate(asked), []
     except ValidationError as error:
-        return None, [sentence.removeprefix("config.") for sentence in explain(error)]
+        return None, problems(error, form_fields(config_class), _titles(experiment))
 
 
-def keep_value(prefix: str, name: str, value: Any) -> None:
-    """Set a field as if it had been typed."""
-    _kept(prefix)[name] = value
-    st.session_state.pop(f"{prefix}_field_{name}", None)
+def _values(experiment: Experiment, preset: Preset, prefix: str) -> dict[str, Any]:
+    """What every field of the form stands for."""
+    fields = form_fields(experiment.config_class)
+    typed = {name: value_of(fields[name], text) for name, text in typed_values(prefix).items() if name in fields}
+    return preset_values(experiment, preset) | typed
 
 
-def _kept(prefix: str) -> dict[str, Any]:
-    """What was typed, kept beside the widgets: Streamlit forgets a widget that one run does not draw."""
-    values: dict[str, Any] = st.session_state.setdefault(f"{prefix}_values", {})
-    return values
+def _titles(experiment: Experiment) -> dict[str, str]:
+    """What the form calls every field."""
+    own = experiment.config_class.model_fields
+    strengths = {"strengths": f"Strengths {experiment.strength_label.split()[-1]}"}
+    return {name: title_of(field, name) for name, field in own.items()} | _SWEEP_TITLES | strengths
 
 
-def _config_fields(base: ExperimentConfig, prefix: str) -> None:
-    """Every field of the schema in its group; fields without effect under the others are not drawn."""
-    values = base.model_dump() | {k: v for k, v in _kept(prefix).items() if k in type(base).model_fields}
-    for group in GROUPS:
-        names = [n for n, f in type(base).model_fields.items() if trait(f, "group") == group and n not in _SWEPT]
-        drawn = [name for name in names if _applies(type(base), name, values)]
-        if drawn:
-            st.subheader(group.capitalize(), anchor=False)
-            for start in range(0, len(drawn), 4):  # row by row: on a telephone columns follow one another
-                columns = st.columns(4, vertical_alignment="bottom")
-                for column, name in zip(columns, drawn[start : start + 4], strict=False):
-                    with column:
-                        values[name] = _field(type(base).model_fields[name], name, getattr(base, name), prefix)
+def show_form(experiment: Experiment, preset: Preset, prefix: str, found: Sequence[Problem]) -> list[str]:
+    """The sweep's fields and the config's, a tab for each group; a problem stands beneath the field it is about.
+
+    A problem whose field is not there, because it has no effect or no widget, stands above them all. Returns the
+    titles of the groups with problems: the tabs cannot tell, for one whose name changes would close.
+    """
+    groups = {"sweep": list(SWEEP_FIELDS), **_groups(experiment, preset, prefix)}
+    drawn = {name for names in groups.values() for name in names}
+    at = defaultdict(list)
+    for problem in found:
+        at[next((name for name in problem.fields if name in drawn), "")].append(problem.sentence)
+    form = _Form(experiment, preset, prefix, at)
+    with st.container(border=True, key=f"{prefix}_fields"):
+        show_problems(at[""])
+        for tab, names in zip(st.tabs([group.capitalize() for group in groups]), groups.values(), strict=True):
+            with tab:
+                form.show_rows(names)
+    return [group.capitalize() for group, names in groups.items() if any(at[name] for name in names)]
 
 
-def _applies(config_class: type[ExperimentConfig], name: str, values: dict[str, Any]) -> bool:
+def show_problems(sentences: Iterable[str]) -> None:
+    """What has to be corrected, one sentence each."""
+    for sentence in sentences:
+        st.error(plain(sentence))
+
+
+def _groups(experiment: Experiment, preset: Preset, prefix: str) -> dict[str, list[str]]:
+    """The config's fields by group; those without effect under the others are not drawn."""
+    values, fields = _values(experiment, preset, prefix), experiment.config_class.model_fields
+    found = {
+        group: [
+            name
+            for name, field in fields.items()
+            if trait(field, "group") == group and name not in _SWEPT and _applies(experiment.config_class, name, values)
+        ]
+        for group in GROUPS
+    }
+    return {group: names for group, names in found.items() if names}
+
+
+def _applies(config_class: type[ExperimentConfig], name: str, values: Mapping[str, Any]) -> bool:
     condition = trait(config_class.model_fields[name], "when") or {}
     return all(
         _applies(config_class, other, values) and values[other] in allowed for other, allowed in condition.items()
     )
 
 
-def _field(field: FieldInfo, name: str, default: Any, prefix: str) -> Any:
-    """One widget, and the value it holds; a change from the preset is marked."""
-    key = f"{prefix}_field_{name}"
-    st.session_state.setdefault(key, _shown(_kept(prefix).get(name, default)))
-    title = field_title(field, name)
-    unit = trait(field, "unit")
-    label = f"{title} ({unit})" if unit and unit != title.lower() else title
-    changed = _kept(prefix).get(name, default) != default
-    value = _widget(field)(f"{label} :blue[●]" if changed else label, key=key, help=field_help(field, default))
-    return _parsed_numbers(value) if isinstance(default, tuple) else value
+class _Form:
+    """How the fields of one form are drawn."""
 
+    def __init__(
+        self, experiment: Experiment, preset: Preset, prefix: str, sentences: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._prefix = prefix
+        self._sentences = sentences
+        self._fields = form_fields(experiment.config_class)
+        self._base = preset_values(experiment, preset)
+        self._titles = _titles(experiment)
+        self._axes = experiment.config_class.numeric_fields()
+        self._strengths = f"Values of {experiment.strength_label}. Separate numbers by commas; 0 is always added."
 
-def _shown(value: Any) -> Any:
-    """As a widget holds it: several numbers, or what was typed in their place, as one text."""
-    if not isinstance(value, tuple):
-        return value
-    return ", ".join(item if isinstance(item, str) else f"{item:.12g}" for item in value)
+    def show_rows(self, names: Iterable[str]) -> None:
+        """The fields side by side, as many as fit; row by row, for on a telephone columns follow one another."""
+        rows: list[dict[str, int]] = [{}]
+        for name in names:
+            width = 2 if self._is_text(name) else 1
+            if sum(rows[-1].values()) + width > COLUMNS:
+                rows.append({})
+            rows[-1][name] = width
+        for row in rows:
+            rest = COLUMNS - sum(row.values())
+            for column, name in zip(st.columns([*row.values(), *[rest] * bool(rest)]), row, strict=False):
+                with column:
+                    self.show_field(name)
 
+    def _is_text(self, name: str) -> bool:
+        """Whether more than one number is typed into it."""
+        kind = self._fields[name].annotation
+        return kind is str or typing.get_origin(kind) is tuple
 
-def _widget(field: FieldInfo) -> Callable[..., Any]:
-    kind = field.annotation
-    if typing.get_origin(kind) is Literal:
-        return lambda label, **rest: st.selectbox(label, typing.get_args(kind), **rest)
-    if kind is bool:
-        return st.toggle
-    if kind is int:
-        return lambda label, **rest: st.number_input(label, step=1, min_value=None, **rest)
-    if kind is float:
-        return lambda label, **rest: st.number_input(label, step=None, min_value=None, format="%g", **rest)
-    return st.text_input
+    def show_field(self, name: str) -> None:
+        """One widget, marked where it differs from the preset, and what is wrong with it."""
+        field, key = self._fields[name], f"{self._prefix}_field_{name}"
+        typed = typed_values(self._prefix)
+        st.session_state.setdefault(key, typed.get(name, shown(self._base[name])))
+        label = self._titles[name] + self._unit(name)
+        self._widget(name, field)(f"{label} :blue[●]" if name in typed else label, key=key, help=self._help(name))
+        show_problems(self._sentences.get(name, ()))
 
+    def _unit(self, name: str) -> str:
+        unit = trait(self._fields[name], "unit")
+        return f" ({unit})" if unit and unit != self._titles[name].lower() else ""
 
-def field_title(field: FieldInfo, name: str) -> str:
-    """What a person reads instead of the field's name."""
-    return field.title or name.replace("_", " ").capitalize()
+    def _help(self, name: str) -> str:
+        """The description with preset and bounds."""
+        field = self._fields[name]
+        if name == "strengths":
+            return self._strengths
+        if name in _SWEEP_HELP:
+            return _SWEEP_HELP[name]
+        limits = span(field)
+        allowed = f" Allowed: {limits}." if limits else ""
+        return f"{field.description} Preset: {shown(self._base[name])}.{allowed}"
 
+    def _widget(self, name: str, field: FieldInfo) -> Callable[..., Any]:
+        """Numbers are typed as text: only so everything that a person types arrives, and can be explained."""
+        if name == "second_axis":
+            return self._axis_box
+        if typing.get_origin(field.annotation) is Literal:
+            options = typing.get_args(field.annotation)
+            return lambda label, **rest: st.selectbox(label, options, format_func=spelled, **rest)
+        if field.annotation is bool:
+            return st.toggle
+        if name == "name":
+            return lambda label, **rest: st.text_input(label, max_chars=MAX_NAME, **rest)
+        return st.text_input
 
-def field_help(field: FieldInfo, default: Any) -> str:
-    """The description with default and bounds."""
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    bounds = [f"{signs[n]} {getattr(m, n):g}" for m in field.metadata for n in signs if hasattr(m, n)]
-    allowed = f" Allowed: {', '.join(bounds)}." if bounds else ""
-    return f"{field.description} Preset: {_shown(default)}.{allowed}"
+    def _axis_box(self, label: str, **rest: Any) -> Any:
+        def told(name: str | None) -> str:
+            return "none" if name is None else self._titles[name]
 
-
-def _sweep_fields(experiment: Experiment, preset: Preset, prefix: str) -> None:
-    """Strengths, second axis, seeds and name of the sweep."""
-    default = experiment.sweep_fields(preset)
-    st.subheader("Sweep", anchor=False)
-    left, middle, right = st.columns([2, 1, 1])
-    numbers = {"help": "Comma-separated; 0 is always added."}
-    with left:
-        text = _shown(default["strengths"])
-        _sweep_widget(st.text_input, "strengths", prefix, text, f"Values of {experiment.strength_label}", **numbers)
-        _sweep_widget(st.text_input, "name", prefix, "", "Name", help="Shown in lists; empty: made from what differs.")
-    with middle:
-        _sweep_widget(
-            _axis_box(type(preset.config)),
-            "second_axis",
-            prefix,
-            default["second_axis"],
-            "Second axis",
-            help="One curve for each value.",
-        )
-        _sweep_widget(st.number_input, "seeds", prefix, default["seeds"], "Seeds", step=1, min_value=None)
-    with right:
-        _sweep_widget(
-            st.text_input,
-            "second_values",
-            prefix,
-            default["second_values"],
-            "Values of the second axis",
-            help="Comma-separated.",
-        )
-        _sweep_widget(st.toggle, "vary_data", prefix, True, "New data per seed", help="Off: seeds share the data.")
-
-
-def _sweep_widget(widget: Callable[..., Any], name: str, prefix: str, default: Any, label: str, **options: Any) -> None:
-    key = f"{prefix}_field_{name}"
-    st.session_state.setdefault(key, _shown(_kept(prefix).get(name, default)))
-    widget(label, key=key, **options)
-
-
-def _axis_box(config_class: type[ExperimentConfig]) -> Callable[..., Any]:
-    options = [None, *config_class.numeric_fields()]
-    return lambda label, **rest: st.selectbox(
-        label, options, format_func=lambda n: (n or "none").replace("_", " "), placeholder="none", **rest
-    )
-
-
-def _parsed_numbers(text: Any) -> Any:
-    """Numbers from a comma-separated text; what is no number stays as text, for the schema to name."""
-    if not isinstance(text, str):
-        return text
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        return tuple(float(part) for part in parts)
-    except ValueError:
-        return tuple(parts)
+        return st.selectbox(label, [None, *self._axes], format_func=told, placeholder="none", **rest)

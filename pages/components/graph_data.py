@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages.components.forms import keep_value
+from pages.components.plain import plain
 from werank_core.config import GraphConfig
 from werank_core.datasets.graph_catalogue import CATALOGUE, GraphError, is_downloaded
 from werank_core.datasets.graph_data import Graph
@@ -25,7 +26,7 @@ def graph_is_there(spec: SweepSpec, prefix: str) -> bool:
     try:
         check_budget(needed_bytes(config, root), free_bytes(), config.memory_share)
     except GraphError as error:
-        st.error(f"{str(error)[:1].upper()}{str(error)[1:]}", icon=":material/error:")
+        st.error(plain(f"{str(error)[:1].upper()}{str(error)[1:]}"), icon=":material/error:")
         return False
     if config.dataset not in CATALOGUE or is_downloaded(config.dataset, root) or config.download:
         return True
@@ -43,7 +44,7 @@ def _own_graph_is_there(name: str, root: Path) -> bool:
     if name in names:
         return True
     known = f"uploaded are {', '.join(names)}" if names else "upload one at the bottom of the page"
-    st.warning(f"There is no graph of yours called {name!r}: {known}.")
+    st.warning(plain(f"There is no graph of yours called {name!r}: {known}."))
     return False
 
 
@@ -66,13 +67,12 @@ def _keep(name: str, files: dict[str, bytes], prefix: str, *, clean: bool) -> No
         graph = _checked(name, files, clean=clean)
         keep_own_graph(graph, settings().data_folder)
     except GraphError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.success(
-            f"{name} is kept: {graph.num_nodes:,} nodes, {graph.num_edges // 2:,} edges, {graph.num_classes} classes."
-        )
-        st.button(f"Use {name}", on_click=_choose, args=(prefix, name), key="graph_own_use")
+        counts = f"{graph.num_nodes:,} nodes, {graph.num_edges // 2:,} edges, {graph.num_classes} classes"
+        st.success(f"{plain(name)} is kept: {counts}.")
+        st.button(f"Use {plain(name)}", on_click=_choose, args=(prefix, name), key="graph_own_use")
 
 
 def _choose(prefix: str, name: str) -> None:

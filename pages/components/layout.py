@@ -8,6 +8,7 @@ import pyarrow  # type: ignore[import-untyped]
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from pages.components.plain import plain
 from werank_core.store import StoreError
 
 ICON = Path(__file__).parent / "icon.png"
@@ -24,7 +25,12 @@ _STYLE = """
   [data-testid="stMetricValue"] { font-size: 1.3rem; }
   [data-testid="stHorizontalBlock"] { row-gap: .5rem; }
   [class*="_live_strip"] { min-height: 2.8rem; justify-content: center; }
+  [class*="_relation"] { min-height: 2.5rem; margin: -.7rem 0; }
+  [class*="_fields"] [data-testid="stAlert"] { margin-top: -.6rem; }
+  [class*="_fields"] [data-testid="stAlertContainer"] { padding: .4rem .6rem; }
+  [class*="_fields"] [data-testid="stAlertContainer"] p { font-size: .875rem; }
   [data-testid="stPopoverBody"]:has([data-testid="stDataFrame"]) { width: min(860px, 92vw); }
+  @media (min-width: 641px) { [class*="_fields"] .stCheckbox { padding-top: 2rem; } }
   @media (max-width: 640px) {
     .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
     h1 { padding-bottom: 1.1rem !important; }
@@ -70,5 +76,5 @@ def explained_errors() -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
         st.stop()

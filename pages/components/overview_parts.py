@@ -10,6 +10,7 @@ from pages.components import actions, cached
 from pages.components.charts import Chart, show_chart, show_figure, theme
 from pages.components.destinations import DESTINATIONS, show_sweep_link
 from pages.components.live import NO_WORKER, ago
+from pages.components.plain import plain
 from werank_core.config import penalty_formula
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
@@ -52,7 +53,7 @@ def _show_newest(name: str) -> None:
     row = finished.iloc[0]
     label, key = EXPERIMENTS[name].strength_label, EXPERIMENTS[name].headline[0]
     show_chart(_miniature(str(row["sweep_id"]), key, label, SMALL)[0], f"overview_{name}")
-    st.caption(f"Measured here: {MetricKey.parse(key).label} against {label}, sweep “{row['name']}”.")
+    st.caption(f"Measured here: {MetricKey.parse(key).label} against {label}, sweep “{plain(row['name'])}”.")
 
 
 def _show_closed_form() -> None:
@@ -107,10 +108,12 @@ def show_sweep_cards(sweeps: pd.DataFrame) -> None:
 def _show_card(row: object) -> None:
     sweep_id, name = str(getattr(row, "sweep_id", "")), str(getattr(row, "experiment", ""))
     experiment = EXPERIMENTS.get(name)
-    st.markdown(f"**{getattr(row, 'name', '') or sweep_id}**")
+    st.markdown(f"**{plain(getattr(row, 'name', '') or sweep_id)}**")
     counts = {state.value: int(getattr(row, state.value, 0)) for state in RunState}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    st.caption(f"{experiment.title if experiment else name} · {states} · {ago(getattr(row, 'created_at', None))}")
+    st.caption(
+        f"{experiment.title if experiment else plain(name)} · {states} · {ago(getattr(row, 'created_at', None))}"
+    )
     if experiment is not None:
         _show_miniature(experiment, sweep_id)
         show_sweep_link(name, sweep_id)
@@ -131,7 +134,7 @@ def _miniature(sweep_id: str, name: str, label: str, height: int = 72) -> tuple[
         figure = plot_sparkline(summary, name, look, height=height)
         return Chart(figure, strength_alt_text(summary, [name], label)), _ends(summary, name, label)
 
-    return cached.drawn("miniature", sweep_id, name, look, height, make=make)
+    return cached.drawn("miniature", cached.sweep_key(sweep_id), name, look, height, make=make)
 
 
 def _ends(summary: pd.DataFrame, name: str, label: str) -> str:

@@ -10,6 +10,7 @@ import streamlit as st
 from pages.components import actions, cached
 from pages.components.charts import show_csv
 from pages.components.layout import explained_errors
+from pages.components.plain import plain
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.vocabulary import METRICS, MetricKey
@@ -103,7 +104,9 @@ def _show_actions(frame: pd.DataFrame, chosen: Sequence[str], key: str) -> None:
 def confirm_deletion(runs: pd.DataFrame) -> None:
     """Ask once more, naming what goes; deleted runs do not come back."""
     of = ", ".join(f"{count} of {name}" for name, count in runs["sweep_name"].fillna("no sweep").value_counts().items())
-    st.markdown(f"**{len(runs)} runs** ({of}) and everything recorded of them will be gone. This cannot be undone.")
+    st.markdown(
+        f"**{len(runs)} runs** ({plain(of)}) and everything recorded of them will be gone. This cannot be undone."
+    )
     with explained_errors():
         if st.button(f"Delete {len(runs)} runs", type="primary"):
             st.toast(f"{actions.delete_runs(list(runs['run_id']))} runs deleted.")
@@ -113,13 +116,13 @@ def confirm_deletion(runs: pd.DataFrame) -> None:
 def show_run(run_id: str) -> None:
     """State, error, configuration; traceback and log on request."""
     run = queries.run_details(cached.store(), run_id)
-    st.subheader(f"Run {run_id}", anchor=False)
+    st.subheader(f"Run {plain(run_id)}", anchor=False)
     facts = [run.state.value, f"step {run.step:,} of {run.num_steps:,}", run.device, f"attempt {max(1, run.attempts)}"]
-    st.markdown(" · ".join(fact for fact in facts if fact))
+    st.markdown(" · ".join(plain(fact) for fact in facts if fact))
     if run.stale:
-        st.badge(f"trained by {run.code_version}, older than the code", color="gray")
+        st.badge(f"trained by {plain(run.code_version)}, older than the code", color="gray")
     if run.error:
-        st.error(run.error)
+        st.error(plain(run.error))
     left, right = st.columns(2)
     with left.expander("Configuration", expanded=True):
         st.json(run.config)

@@ -176,8 +176,8 @@ def test_a_graph_that_is_not_here_is_said_and_can_be_asked_for(
 def test_a_graph_larger_than_the_budget_is_refused_before_anything_is_queued(open_page: OpenPage, store: Store) -> None:
     at = open_page("pages/graph.py")
     at.toggle(key="graph_form_open").set_value(True).run()
-    at.number_input(key="graph_field_num_nodes").set_value(200_000).run()
-    at.number_input(key="graph_field_hidden_width").set_value(4096).run()
-    at.number_input(key="graph_field_memory_share").set_value(0.001).run()
+    at.text_input(key="graph_field_num_nodes").set_value("200000").run()
+    at.text_input(key="graph_field_hidden_width").set_value("4096").run()
+    at.text_input(key="graph_field_memory_share").set_value("0.001").run()
     assert any("budget" in error.value for error in at.error)
     assert at.button(key="graph_run").disabled

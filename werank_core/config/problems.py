@@ -88,12 +88,12 @@ def explain(error: ValidationError) -> Iterator[str]:
 
 
 def problems(error: ValidationError, fields: Mapping[str, FieldInfo], labels: Mapping[str, str]) -> list[Problem]:
-    """The same for a form: each problem once, with the fields it belongs to, in the words of their labels."""
+    """The same for a form: one problem a field, with the fields it belongs to, in the words of their labels."""
 
     def label(name: str) -> str:
         return labels.get(name, name)
 
-    found: dict[str, Problem] = {}
+    found: dict[tuple[str, ...], Problem] = {}
     for detail in error.errors():
         cause = detail.get("ctx", {}).get("error")
         name = next((str(part) for part in reversed(detail["loc"]) if part in fields), "")
@@ -103,7 +103,7 @@ def problems(error: ValidationError, fields: Mapping[str, FieldInfo], labels: Ma
             problem = Problem((), f"{detail['msg'].removeprefix('Value error, ').rstrip('.')}.")
         else:
             problem = Problem((name,), f"{label(name)}{_wrong(detail, fields[name])}")
-        found.setdefault(problem.sentence, problem)
+        found.setdefault(problem.fields, problem)
     return list(found.values())
 
 

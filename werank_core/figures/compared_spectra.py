@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from werank_core.figures.formats import format_interval, format_value
+from werank_core.figures.formats import format_interval, format_label, format_value
 from werank_core.figures.spectrum_summaries import SPECTRUM_COLUMNS, summarize_spectra
 from werank_core.figures.style import (
     BAND_OPACITY,
@@ -65,7 +65,7 @@ def plot_compared_spectra(summary: pd.DataFrame, *, theme: Theme = "light", titl
 
 
 def _traces(drawn: pd.DataFrame, name: str, place: int, theme: Theme) -> Iterator[dict[str, Any]]:
-    rows = drawn[drawn["name"] == name]
+    rows, name = drawn[drawn["name"] == name], format_label(name)
     colors = PALETTES[theme].series
     color, dash = colors[place % len(colors)], DASHES[place % len(DASHES)]
     x = rows["index"].astype(int).tolist()

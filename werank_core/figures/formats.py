@@ -1,11 +1,13 @@
 """Numbers as charts and tables write them: 3 significant digits, one rounding for value and interval."""
 
+import html
 import math
 from collections.abc import Sequence
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
 _SIGNIFICANT = 3
+_LABEL_START, _LABEL_END = 36, 20
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -88,3 +90,13 @@ def _not_finite(value: float) -> str:
     if math.isnan(value):
         return MISSING
     return "∞" if value > 0 else MINUS + "∞"
+
+
+def format_label(text: str) -> str:
+    """A name as a figure shows it letter by letter: Plotly would read tags, entities and templates in it.
+
+    A long one is cut in the middle: what tells two of them apart may stand at either end.
+    """
+    if len(text) > _LABEL_START + _LABEL_END:
+        text = f"{text[:_LABEL_START].rstrip()}…{text[-_LABEL_END:].lstrip()}"
+    return html.escape(text, quote=False).replace("%{", "%\N{WORD JOINER}{")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from werank_core.figures.formats import format_interval, format_strength
+from werank_core.figures.formats import format_interval, format_label, format_strength
 from werank_core.figures.strength_axis import StrengthAxis
 from werank_core.figures.style import (
     BAND_OPACITY,
@@ -106,7 +106,7 @@ class _Looks:
         parts = [f"layer {int(layer)}"] if len(self.layers) > 1 else []
         parts += [format_strength(second_value)] if self.seconds and math.isfinite(second_value) else []
         several = (len({kind[place] for kind in self.kinds}) > 1 for place in (0, 1))
-        parts += [part for part, told in zip((split, series), several, strict=True) if told and part]
+        parts += [format_label(part) for part, told in zip((split, series), several, strict=True) if told and part]
         return ", ".join(parts)
 
     def look(self, split: str, series: str, layer: int, second_value: float) -> tuple[str, str, str]:
