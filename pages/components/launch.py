@@ -64,7 +64,7 @@ def cost_sentence(spec: SweepSpec) -> str:
     """Runs that are still to be trained, and the time they take, from step times measured here."""
     price = cached.price(spec)
     if not price.new_runs:
-        return f"All {price.num_runs:,} runs are here already."
+        return f"No new runs: all {price.num_runs:,} are trained or in training."
     new = f"{price.new_runs:,} of {price.num_runs:,} runs are new"
     runs = new if price.new_runs < price.num_runs else f"{price.num_runs:,} runs"
     if price.seconds is None:

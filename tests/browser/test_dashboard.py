@@ -38,16 +38,17 @@ def launch_small_sweep(page: Any, steps: int) -> None:
     """Make the default sweep small in the form, and run it."""
     page.get_by_role("link", name="Toy experiments").click()
     page.get_by_text("All settings").click()
-    fill(page, "Steps", str(steps))
     fill(page, "Seeds", "2")
-    fill(page, "Values of strength", "0.1, 1")
+    fill(page, "Strengths", "0.1, 1")
+    page.get_by_role("tab", name="Training").click()
+    fill(page, "Steps", str(steps))
     page.get_by_text("6 runs").wait_for()
     page.get_by_role("button", name="Run sweep").click()
 
 
 def fill(page: Any, label: str, text: str) -> None:
     """Type into the field with this label, as a person would."""
-    box = page.get_by_label(re.compile(f"^{label}")).first
+    box = page.get_by_role("textbox", name=re.compile(f"^{label}")).first
     box.fill(text)
     box.press("Enter")
 
@@ -85,6 +86,11 @@ def test_a_sweep_is_launched_watched_and_found_again(browser: Any, serve: Serve)
     again = opened(browser, page.url)
     assert points_per_row(again) == rows
     assert again.get_by_text("n = 2 paired seeds").count() == 1
+    again.get_by_text("All settings (3 changed)").wait_for(timeout=30_000)
+    again.get_by_text("No new runs: all 6 are trained or in training.").wait_for(timeout=30_000)
+    again.goto(f"{dashboard.address}/toy?toy_sweep={sweep['sweep_id']}")
+    again.get_by_text("40 runs, about").wait_for(timeout=30_000)
+    assert points_per_row(again) == rows
     again.keyboard.press("Control+Enter")
     again.get_by_text("40 runs queued").or_(again.get_by_role("button", name="Cancel")).first.wait_for(timeout=30_000)
     again.get_by_role("button", name="Cancel").click()
@@ -178,6 +184,7 @@ def test_an_own_graph_is_checked_kept_and_chosen(browser: Any, serve: Serve, tmp
     page.get_by_role("button", name="Use friends").click()
     page.get_by_text("All settings (2 changed)").wait_for(timeout=30_000)
     page.get_by_text("All settings").click()
+    page.get_by_role("tab", name="Data").click()
     page.locator("input[aria-label^='Your graph'][value=friends]").wait_for(timeout=30_000)
 
 
@@ -188,3 +195,85 @@ def upload(page: Any, **tables: str) -> None:
     for name in tables:
         page.get_by_text(f"{name}.csv").last.wait_for(timeout=30_000)
     page.get_by_role("button", name="Check and keep").click()
+
+
+def test_edits_and_errors_survive_a_reload_and_stand_at_their_field(browser: Any, serve: Serve) -> None:
+    dashboard = serve()
+    page = opened(browser, f"{dashboard.address}/toy")
+    page.get_by_text("All settings").click()
+    page.get_by_role("tab", name="Encoder").click()
+    fill(page, "Depth", "2.5")
+    sentence = page.get_by_text("Depth: 2.5 is not a whole number. Allowed: 1 to 32.")
+    sentence.wait_for(timeout=30_000)
+    field = page.get_by_role("textbox", name=re.compile("^Depth")).bounding_box()
+    told = sentence.bounding_box()
+    assert abs(told["x"] - field["x"]) < 40
+    assert 0 < told["y"] - field["y"] < 100
+    assert page.get_by_role("tab", name="Encoder").get_attribute("aria-selected") == "true"
+    page.wait_for_url(re.compile("toy_set_depth=2.5"), timeout=30_000)
+    fill(page, "Width", "9" * 400)
+    page.get_by_text(re.compile("^Width: '9+… is too large")).wait_for(timeout=30_000)
+
+    page.reload()
+    page.get_by_text("All settings (2 changed)").click(timeout=30_000)
+    page.get_by_role("tab", name="Encoder").click()
+    sentence.wait_for(timeout=30_000)
+    fill(page, "Depth", "3")
+    fill(page, "Width", "32")
+    page.get_by_text("40 runs").wait_for(timeout=30_000)
+    assert page.get_by_role("textbox", name=re.compile("^Depth")).input_value() == "3"
+
+
+def test_quick_typing_loses_nothing(browser: Any, serve: Serve) -> None:
+    page = opened(browser, f"{serve().address}/toy")
+    page.get_by_text("All settings").click()
+    page.get_by_role("tab", name="Training").click()
+    for label, text in (("Learning rate", "0.5"), ("Batch size", "32"), ("Steps", "77")) * 2:
+        fill(page, label, text)  # without waiting for the answer: the address lags behind what is typed
+    for name, text in (("learning_rate", "0.5"), ("batch_size", "32"), ("steps", "77")):
+        page.wait_for_url(re.compile(f"toy_set_{name}={text}"), timeout=30_000)
+
+
+def test_the_picture_stays_in_sight_with_all_settings_open(browser: Any, serve: Serve) -> None:
+    dashboard = serve()
+    store = open_store(dashboard.store_url)
+    finished_sweep(store)
+    store.close()
+    page = opened(browser, f"{dashboard.address}/toy")
+    page.get_by_text("All settings").click()
+    page.get_by_role("tab", name="Sweep").wait_for(timeout=30_000)
+    strip = page.get_by_text("Nothing is running here.").bounding_box()
+    form = page.get_by_role("tab", name="Sweep").bounding_box()
+    picture = page.locator(".js-plotly-plot").first.bounding_box()
+    assert strip["y"] < form["y"] < picture["y"] < 700
+
+
+def test_a_hostile_name_fetches_nothing_and_is_shown_letter_by_letter(browser: Any, serve: Serve) -> None:
+    dashboard = serve()
+    name = (
+        "![x](http://x.example/i.png) <img src=//x.example/j.png> www.x.example :material/home: <a href='//x.example'>"
+    )
+    store = open_store(dashboard.store_url)
+    ids = [finished_sweep(store, name=name), finished_sweep(store, name=f"{name} too", depth=3)]
+    store.close()
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    links = "&".join(f"compare_items={sweep_id}" for sweep_id in ids)
+    for path in (
+        "",
+        "toy",
+        "runs",
+        f"compare?{links}",
+        f"toy?toy_sweep={name}&toy_preset={name}",
+        f"graph?graph_set_dataset=own&graph_set_own_graph={name}",
+    ):
+        page.goto(f"{dashboard.address}/{path}")
+        page.locator("h1").wait_for(timeout=30_000)
+        page.wait_for_load_state("networkidle")
+        assert page.locator("a[href*='x.example'], img[src*='x.example']").count() == 0, path
+    page.goto(f"{dashboard.address}/")
+    shown = page.locator("strong", has_text="i.png").first
+    shown.wait_for(timeout=30_000)
+    assert shown.inner_text().replace("\N{WORD JOINER}", "").startswith(name)
+    assert [url for url in asked if not url.startswith((dashboard.address, "data:", "blob:"))] == []

@@ -68,7 +68,7 @@ def test_the_settings_of_a_sweep_are_loaded_whole(open_page: OpenPage, store: St
     if SAME not in words(at):
         checked(button_named(at, "Use these settings").click().run())
     assert SAME in words(at)
-    assert f"All {spec.num_runs} runs are here already." in words(at)
+    assert f"No new runs: all {spec.num_runs} are trained or in training." in words(at)
     again = open_page(f"pages/{script}.py", **at.query_params)
     assert SAME in words(again)
     checked(again.button(key=f"{prefix}_run").click().run())
@@ -174,7 +174,7 @@ def test_only_new_runs_are_announced_and_paid(open_page: OpenPage, store: Store,
     finished_cleanly(store, seeds=3)
     at = open_page("pages/toy.py")
     checked(button_named(at, "Use these settings").click().run())
-    assert "All 9 runs are here already." in words(at)
+    assert "No new runs: all 9 are trained or in training." in words(at)
     typed(at, seeds="5")
     assert "6 of 15 runs are new, about " in words(at)
     typed(at, width="16")
