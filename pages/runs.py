@@ -6,7 +6,7 @@ from pages.components import cached
 from pages.components.layout import explained_errors, show_heading
 from pages.components.live import NO_WORKER, duration
 from pages.components.run_filters import chosen_runs
-from pages.components.run_table import show_runs
+from pages.components.run_table import NO_RUNS, show_runs
 from werank_core.store import queries
 
 HOW_TO_READ = """
@@ -20,7 +20,8 @@ with explained_errors():
     machine = queries.machine(cached.store())
     worker = "worker running" if machine.supervisor_alive else NO_WORKER
     st.caption(f"{machine.running_jobs} jobs running · {machine.queued_jobs} queued · {worker}")
-    frame = chosen_runs(cached.runs())
+    runs = cached.runs()
+    frame = chosen_runs(runs)
     total = frame["seconds"].sum()
     st.caption(f"{len(frame):,} runs, {duration(total)} of training in all." if len(frame) else "")
-    show_runs(frame.reset_index(drop=True), "runs")
+    show_runs(frame.reset_index(drop=True), "runs", "No runs match these filters." if len(runs) else NO_RUNS)

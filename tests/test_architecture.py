@@ -17,6 +17,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "werank_core/config": ("torch", "pandas", "plotly", "streamlit", "werank_core.store"),
     "werank_core/settings.py": ("torch", "pandas", "plotly", "streamlit", "werank_core.store"),
     "werank_core/experiments.py": ("torch", "pandas", "plotly", "streamlit", "werank_core.store"),
+    "werank_core/names.py": ("torch", "pandas", "plotly", "streamlit", "werank_core.store"),
+    "werank_core/costs.py": ("torch", "pandas", "plotly", "streamlit", "werank_core.store"),
     "werank_core/sweeps.py": ("torch", "pandas", "plotly", "streamlit", "werank_core.store"),
     "werank_core/regularizers.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),
     "werank_core/objectives.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),

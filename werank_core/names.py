@@ -124,4 +124,5 @@ def shortened(phrases: Sequence[str], head: str = "") -> str:
 def one_line(text: str) -> str:
     """A name without line breaks, control characters and what no database stores."""
     visible = (c if c.isprintable() or c in _JOINERS else " " for c in text)
-    return " ".join("".join(visible).split())
+    line = " ".join("".join(visible).split())
+    return line if line.strip(f"{_JOINERS} ") else ""

@@ -1,7 +1,5 @@
 """From a sweep to runs to batches: config x strengths x second axis x seeds, grouped by what can train as one model."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import defaultdict
@@ -174,7 +172,7 @@ class SweepSpec(BaseModel):
             for config in grid
         )
 
-    def same_runs(self, other: SweepSpec) -> bool:
+    def same_runs(self, other: Self) -> bool:
         """Whether both ask for the same runs, whatever they are called and whichever code trains them."""
         plain = ("experiment", "strengths", "second_axis", "second_values", "seeds", "first_seed", "vary_data")
         if any(getattr(self, name) != getattr(other, name) for name in plain):

@@ -12,15 +12,16 @@ import streamlit as st
 
 from werank_core.figures.spectrum_summaries import summarize_spectra
 from werank_core.figures.unrecorded import with_unrecorded
+from werank_core.names import distinctions
 from werank_core.settings import settings
-from werank_core.store import Store, open_store, queries
+from werank_core.store import Store, StoreError, open_store, queries
 from werank_core.store import runs as runs_store
 from werank_core.sweeps import SweepSpec
 
 Steps = Literal["last", "all"] | int
 Key = tuple[Hashable, ...]
 Made = TypeVar("Made")
-LISTED = 1_000
+LISTED = 2_000
 """Sweeps that a list offers; a search reaches the others."""
 
 _AT_ONCE = 200  # runs
@@ -120,6 +121,19 @@ def sweep_spec(sweep_id: str) -> SweepSpec:
 @st.cache_resource(show_spinner=False, max_entries=1024)
 def _sweep_spec(url: str, sweep_id: str) -> SweepSpec:
     return queries.sweep_spec(store(), sweep_id)
+
+
+def told_apart(sweep_ids: Sequence[str]) -> list[str]:
+    """What each of these sweeps has and the others have not; nothing where one of them cannot be read."""
+    return _told_apart(settings().store_url, tuple(sweep_ids))
+
+
+@st.cache_resource(show_spinner=False, max_entries=1024)
+def _told_apart(url: str, sweep_ids: tuple[str, ...]) -> list[str]:
+    try:
+        return distinctions([sweep_spec(sweep_id) for sweep_id in sweep_ids])
+    except StoreError:
+        return [""] * len(sweep_ids)
 
 
 def sweep_id(spec: SweepSpec) -> str | None:

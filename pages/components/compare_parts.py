@@ -82,7 +82,7 @@ def _note_missing(missing: Sequence[str], found: int) -> None:
     key = f"{KEY}_missing"
     if missing or found > MOST:
         told = ", ".join(plain(name[:40]) for name in missing[:MOST]) + ("…" if len(missing) > MOST else "")
-        lost = f"Not here, or without finished runs: {told}. It may have been deleted, or is of another store."
+        lost = f"There is no {told} to compare here: it was deleted, is of another store, or has no finished runs."
         cut = f"Of {found} items the first {MOST} are compared."
         st.session_state[key] = " ".join([lost] * bool(missing) + [cut] * (found > MOST))
     if st.session_state.get(key):

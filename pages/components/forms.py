@@ -27,7 +27,7 @@ from werank_core.config import ExperimentConfig, Problem, problems, title_of, tr
 from werank_core.config.problems import span
 from werank_core.experiments import Experiment, Preset
 from werank_core.names import spelled
-from werank_core.sweeps import MAX_NAME, SweepSpec
+from werank_core.sweeps import SweepSpec
 
 GROUPS = ("data", "encoder", "objective", "penalty", "training", "evaluation")
 COLUMNS = 5
@@ -72,9 +72,12 @@ def choose_preset(experiment: Experiment, prefix: str) -> Preset:
     return preset
 
 
-def choose_open(prefix: str) -> bool:
-    """Whether the form is shown; says how much of it differs from the preset."""
-    changed = len(typed_values(prefix).keys() - {"name"})
+def choose_open(experiment: Experiment, preset: Preset, prefix: str) -> bool:
+    """Whether the form is shown; says how much of what has an effect differs from the preset."""
+    values, config_class = _values(experiment, preset, prefix), experiment.config_class
+    own = [name for name in typed_values(prefix) if name in config_class.model_fields]
+    changed = sum(_applies(config_class, name, values) for name in own)
+    changed += len(typed_values(prefix).keys() - own - {"name"})
     label = f"All settings ({changed} changed)" if changed else "All settings"
     return st.toggle(label, key=f"{prefix}_form_open")
 
@@ -224,8 +227,6 @@ class _Form:
             return lambda label, **rest: st.selectbox(label, options, format_func=spelled, **rest)
         if field.annotation is bool:
             return st.toggle
-        if name == "name":
-            return lambda label, **rest: st.text_input(label, max_chars=MAX_NAME, **rest)
         return st.text_input
 
     def _axis_box(self, label: str, **rest: Any) -> Any:

@@ -31,7 +31,7 @@ def show_launch(experiment: Experiment, prefix: str, data_check: DataCheck | Non
     with places.row:
         with st.container(horizontal=True, vertical_alignment="center", key=f"{prefix}_launch"):
             preset = choose_preset(experiment, prefix)
-            opened = choose_open(prefix)
+            opened = choose_open(experiment, preset, prefix)
             button = st.container(width="content")
             cost = st.container(width="stretch")
         for notice in st.session_state.get(f"{prefix}_notices", ()):

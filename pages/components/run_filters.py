@@ -14,6 +14,7 @@ from werank_core.vocabulary import RunState
 
 _MOST_CHARACTERS = 200
 _MOST_NAMED = 6
+_WHY = {"state": "", "experiment": "", "sweep_id": "It was deleted, or is of another store."}
 
 
 def chosen_runs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def chosen_runs(frame: pd.DataFrame) -> pd.DataFrame:
             chosen, missing = _chosen(key, title, options, by_name if column == "sweep_id" else {})
         if missing:
             told = ", ".join(plain(name[:40]) for name in missing[:_MOST_NAMED])
-            st.warning(f"{title} {told}: not here. It may have been deleted, or is of another store.")
+            st.warning(f"There is no {title.lower()} {told} here: nothing is listed for it. {_WHY[column]}".strip())
         if chosen or missing:
             frame = frame[frame[column].isin(chosen)]
     with places[-1]:

@@ -30,10 +30,13 @@ _FIRST = [
 _LAST = ["started_at", "error", "run_id"]
 
 
-def show_runs(frame: pd.DataFrame, key: str) -> None:
-    """Runs as a table with a selection; actions on it, and the details when it is one run."""
+NO_RUNS = "No runs here yet. They appear as soon as a sweep is submitted."
+
+
+def show_runs(frame: pd.DataFrame, key: str, nothing: str = NO_RUNS) -> None:
+    """Runs as a table with a selection, or `nothing`; actions on it, and the details when it is one run."""
     if frame.empty:
-        st.info("No runs here yet. They appear as soon as a sweep is submitted.")
+        st.info(nothing)
         return
     table = _table(frame)
     event = st.dataframe(

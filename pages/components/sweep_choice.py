@@ -10,9 +10,7 @@ from pages.components.destinations import DESTINATIONS, sweep_address
 from pages.components.layout import explained_errors
 from pages.components.plain import plain
 from werank_core.experiments import EXPERIMENTS, Experiment
-from werank_core.names import distinctions
 from werank_core.settings import settings
-from werank_core.store import StoreError
 from werank_core.sweeps import MAX_NAME
 
 _COUNTED = ("running", "queued", "failed", "diverged", "cancelled")
@@ -106,7 +104,7 @@ def names_told_apart(rows: pd.DataFrame) -> dict[str, str]:
         namesakes.setdefault(name, []).append(sweep_id)
     for name, sweep_ids in namesakes.items():
         if 1 < len(sweep_ids) <= _MOST_NAMESAKES:
-            told = _distinctions(sweep_ids)
+            told = cached.told_apart(sweep_ids)
             names |= {i: f"{name} ({words})" if words else name for i, words in zip(sweep_ids, told, strict=True)}
     return names
 
@@ -114,14 +112,6 @@ def names_told_apart(rows: pd.DataFrame) -> dict[str, str]:
 def _times(rows: pd.DataFrame) -> dict[str, str]:
     local = rows["created_at"].dt.tz_convert(st.context.timezone or "UTC").dt.strftime("%-d %b %H:%M")
     return dict(zip(rows["sweep_id"], local, strict=True))
-
-
-def _distinctions(sweep_ids: list[str]) -> list[str]:
-    """What each has and the others have not; nothing where one of them cannot be read."""
-    try:
-        return distinctions([cached.sweep_spec(sweep_id) for sweep_id in sweep_ids])
-    except StoreError:
-        return [""] * len(sweep_ids)
 
 
 def _show_renaming(sweep_id: str, name: str, prefix: str) -> None:
@@ -133,4 +123,5 @@ def _show_renaming(sweep_id: str, name: str, prefix: str) -> None:
         with explained_errors():
             if st.button("Keep this name", key=f"{prefix}_renamed", disabled=settings().demo):
                 actions.rename_sweep(sweep_id, given)
+                del st.session_state[f"{prefix}_rename_{sweep_id}"]  # the field shows the name it has now
                 st.rerun()

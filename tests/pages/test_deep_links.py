@@ -98,8 +98,8 @@ def test_an_unknown_filter_is_named_and_lists_nothing(open_page: OpenPage, store
     sweep_id = finished_sweep(store)
     at = open_page("pages/runs.py", **{key: "nonsense"})
     (warning,) = at.warning
-    assert "nonsense: not here" in warning.value
-    assert "No runs here yet." in words(at)
+    assert f"There is no {key.removeprefix('runs_')} nonsense here: nothing is listed for it." in warning.value
+    assert "No runs match these filters." in words(at)
     checked(at.run())
     assert len(at.warning) == 1
     known = {"runs_state": "finished", "runs_experiment": "toy_ssl", "runs_sweep": sweep_id}[key]

@@ -122,6 +122,8 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "temperature": ("nan", "Temperature: 'nan' is not a finite number."),
     "seeds": ("\x00", "Seeds is empty."),
     "strengths": (",,,", "Strengths α is empty."),
+    "first_seed": ("-1", "First seed: -1 is too small. Allowed: 0 to 1,000,000."),
+    "second_values": ("1, 2", "Second axis and Values of the second axis belong together"),
     "objective": ("simclr", "The address sets Objective to simclr, which is not one of infonce, byol,"),
     "bias": ("maybe", "The address sets Bias to maybe, which is not one of on, off."),
     "second_axis": ("encoder", "The address sets Second axis to encoder, which is not one of none, depth,"),
@@ -143,11 +145,20 @@ def test_what_a_stranger_puts_into_an_address_is_told_and_breaks_nothing(open_pa
     assert len(form_address(at).get(f"toy_set_{field}", "")) <= MOST_CHARACTERS
 
 
+def test_a_name_that_is_too_long_is_told_and_kept(open_page: OpenPage) -> None:
+    at = typed(open_page("pages/toy.py", toy_set_name="n" * 150))
+    (error,) = at.error
+    assert error.value.startswith("Name: 'nnnn")
+    assert error.value.endswith("should have at most 120 characters.")
+    assert at.text_input(key="toy_field_name").value == "n" * 150
+
+
 def test_a_setting_without_effect_that_is_wrong_blocks_nothing(open_page: OpenPage, store: Store) -> None:
     at = typed(open_page("pages/toy.py"), temperature="hot")
     assert len(at.error) == 1
     checked(at.selectbox(key="toy_field_objective").set_value("vicreg").run())
     assert not at.error
+    assert at.toggle(key="toy_form_open").label == "All settings (1 changed)"
     checked(button_named(at, "Run sweep").click().run())
     assert submitted(store).config.objective == "vicreg"
     checked(at.selectbox(key="toy_field_objective").set_value("infonce").run())
@@ -198,6 +209,7 @@ def test_a_sweep_is_renamed_and_named_back(open_page: OpenPage, store: Store) ->
         checked(button_named(at, "Keep this name").click().run())
         assert queries.sweeps(store)["name"].tolist() == [expected]
         assert at.selectbox(key="toy_sweep").options[0].startswith(f"{expected} · ")
+        assert at.text_input(key=f"toy_rename_{sweep_id}").value == expected
 
 
 def test_a_name_typed_for_a_sweep_that_exists_renames_it(open_page: OpenPage, store: Store) -> None:

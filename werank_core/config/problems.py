@@ -124,7 +124,8 @@ def _wrong(detail: Any, field: FieldInfo) -> str:
         return f": {shown} is not a finite number.{rule}"
     if kind in _TOO_SMALL or kind in _TOO_LARGE:
         return f": {shown} is too {'small' if kind in _TOO_SMALL else 'large'}.{rule}"
-    message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should").rstrip(".")
+    message = str(detail["msg"]).removeprefix("Value error, ").rstrip(".")
+    message = message.replace("Input should", "should").replace("String should", "should")
     return f": {message}." if kind == "value_error" else f": {shown} {message}."
 
 

@@ -34,7 +34,7 @@ def price(store: Store, spec: SweepSpec, slots: int = 1) -> Price:
     """
     unique = {run.id: run for run in spec.runs()}
     new = runs_to_train(store, unique.values())
-    return Price(len(unique), len(new), _seconds(store, new, slots))
+    return Price(len(unique), len(new), _seconds(store, spec, new, slots))
 
 
 def predicted_seconds(store: Store, spec: SweepSpec, slots: int = 1) -> float | None:
@@ -42,21 +42,18 @@ def predicted_seconds(store: Store, spec: SweepSpec, slots: int = 1) -> float | 
     return price(store, spec, slots).seconds
 
 
-def _seconds(store: Store, runs: Iterable[Run], slots: int) -> float | None:
-    steps: dict[str, int] = {}
-    configs: dict[str, tuple[Experiment, ExperimentConfig]] = {}
-    for run in runs:
-        of = experiment(run.experiment)
-        key = shape_key(of, run.config)
-        steps[key] = steps.get(key, 0) + run.config.num_steps
-        configs[key] = of, run.config
+def _seconds(store: Store, spec: SweepSpec, runs: Iterable[Run], slots: int) -> float | None:
+    of, axis = experiment(spec.experiment), spec.second_axis
+    groups: dict[object, list[ExperimentConfig]] = {}
+    for run in runs:  # within a second value, strengths and seeds do not change what a step costs
+        groups.setdefault(getattr(run.config, axis) if axis else None, []).append(run.config)
     total = 0.0
-    for key, (of, config) in configs.items():
-        each = step_seconds(store, key)
-        each = nearest_step_seconds(store, of, config) if each is None else each
+    for configs in groups.values():
+        each = step_seconds(store, shape_key(of, configs[0]))
+        each = nearest_step_seconds(store, of, configs[0]) if each is None else each
         if each is None:
             return None
-        total += each * steps[key]
+        total += each * sum(config.num_steps for config in configs)
     return total / max(1, slots)
 
 
