@@ -73,7 +73,7 @@ def test_epochs_are_the_steps_and_scale_can_be_an_axis() -> None:
         ({"splits": "own"}, "block_model brings none along"),
         (
             {"dataset": "cora", "splits": "own", "probe_protocol": "bgrl"},
-            "probe_protocol = 'bgrl' draws its own splits: choose holdout, or splits = 'random'",
+            "probe_protocol = 'bgrl' draws its own splits: choose holdout, or random as the splits",
         ),
         ({"probe_protocol": "5-fold"}, "probe_protocol = '5-fold'"),
         ({"drop_edge_rate_1": 1.0}, "drop_edge_rate_1 = 1.0: should be less than 1"),
