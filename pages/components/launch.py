@@ -79,17 +79,17 @@ def remember_sweep(prefix: str, sweep_id: str) -> None:
 
 def show_relation(experiment: Experiment, prefix: str, asked: SweepSpec | None, sweep_id: str) -> None:
     """Whether the picture is of the settings above; where it is not, what differs and what to do."""
-    pictured = cached.sweep_spec(sweep_id)
+    pictured, row = cached.sweep_spec(sweep_id), cached.known_sweeps([sweep_id]).iloc[0]
     with st.container(horizontal=True, vertical_alignment="center", key=f"{prefix}_relation"):
         if asked is not None and asked.same_runs(pictured):
-            st.caption("The settings above are those of this sweep.", width="content")
+            older = " It was trained by older code: *Run sweep* trains it anew." if row["stale"] else ""
+            st.caption(f"The settings above are those of this sweep.{older}", width="content")
             return
         told = "The settings above have to be corrected first."
         if asked is not None:
             here, above = distinctions([pictured, asked])
             told = f"The settings above differ: {above or 'fewer settings'} instead of {here or 'none'}."
-        name = plain(cached.known_sweeps([sweep_id])["name"].iloc[0])
-        st.caption(f"This picture is of **{name}**. {plain(told)}", width="content")
+        st.caption(f"This picture is of **{plain(row['name'])}**. {plain(told)}", width="content")
         st.button(
             "Use these settings", key=f"{prefix}_use", type="tertiary", icon=":material/arrow_upward:",
             help="Load the settings of the sweep in the picture into the form.",

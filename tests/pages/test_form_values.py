@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
 
 from pages.components.form_values import MOST_CHARACTERS
@@ -13,6 +14,7 @@ from werank_core.settings import Settings
 from werank_core.store import Store, queries
 from werank_core.store.names import rename_sweep
 from werank_core.store.runs import submit
+from werank_core.store.schema import sweep
 from werank_core.sweeps import SweepSpec
 
 SAME = "The settings above are those of this sweep."
@@ -179,6 +181,15 @@ def test_the_page_says_when_the_picture_is_not_of_the_settings(open_page: OpenPa
     checked(button_named(at, "Use these settings").click().run())
     assert SAME in words(at)
     assert not at.error
+
+
+def test_a_sweep_of_older_code_says_that_running_it_trains_it_anew(open_page: OpenPage, store: Store) -> None:
+    finished_cleanly(store)
+    with store.writing() as connection:
+        connection.execute(sa.update(sweep).values(code_version="older"))
+    at = open_page("pages/toy.py")
+    checked(button_named(at, "Use these settings").click().run())
+    assert f"{SAME} It was trained by older code: *Run sweep* trains it anew." in words(at)
 
 
 def test_only_new_runs_are_announced_and_paid(open_page: OpenPage, store: Store, started: list[Settings]) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 
 from werank_core.config import GraphConfig, ToySSLConfig
 from werank_core.costs import step_growth
 from werank_core.store import Store, queries, queue
 from werank_core.store.runs import request_cancel, submit
+from werank_core.store.schema import job
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import RunState
 
@@ -47,6 +49,13 @@ def test_a_shape_never_trained_is_priced_from_the_nearest_one(store: Store, make
     assert growth is not None
     assert 1.5 < growth < 3.5
     assert queries.price(store, asked).seconds == pytest.approx(40 * growth * 8.0 / 40)
+
+
+def test_what_a_version_before_trained_prices_too(store: Store, make_spec: MakeSpec) -> None:
+    train(store, make_spec())
+    with store.writing() as connection:
+        connection.execute(sa.update(job).values(shape="named otherwise"))
+    assert queries.price(store, make_spec(seeds=5)).seconds == pytest.approx(6 * 10 * 8.0 / 40)
 
 
 def test_another_experiment_prices_nothing(store: Store, make_spec: MakeSpec) -> None:

@@ -11,7 +11,7 @@ from werank_core.costs import distance, step_growth
 from werank_core.experiments import Experiment, experiment
 from werank_core.store.runs import runs_to_train
 from werank_core.store.schema import Store, job
-from werank_core.store.status import step_seconds
+from werank_core.store.status import shape_seconds, step_seconds
 from werank_core.sweeps import Run, SweepSpec, shape_key
 from werank_core.vocabulary import RunState
 
@@ -67,9 +67,9 @@ def nearest_step_seconds(store: Store, of: Experiment, config: ExperimentConfig)
     )
     with store.reading() as connection:
         shapes = {row.shape: row.configs[0] for row in connection.execute(statement) if row.configs}
-    known = [other for values in shapes.values() if (other := _readable(of, values)) is not None]
-    for other in sorted(known, key=lambda other: distance(other, config)):
-        seconds, growth = step_seconds(store, shape_key(of, other)), step_growth(other, config)
+    known = {shape: other for shape, values in shapes.items() if (other := _readable(of, values)) is not None}
+    for shape, other in sorted(known.items(), key=lambda pair: distance(pair[1], config)):
+        seconds, growth = shape_seconds(store, shape), step_growth(other, config)
         if seconds is not None and growth is not None:
             return seconds * growth
     return None

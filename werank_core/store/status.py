@@ -138,8 +138,13 @@ def _eta(connection: Connection, jobs: Sequence[Any], left: Mapping[str, int], s
 
 def step_seconds(store: Store, key: str) -> float | None:
     """Measured seconds per run and step of batches with this `sweeps.shape_key`; None where none was trained."""
+    return shape_seconds(store, shape_digest(key))
+
+
+def shape_seconds(store: Store, shape: str) -> float | None:
+    """As `step_seconds`, of the shape that job rows name so: versions before named others."""
     with store.reading() as connection:
-        return _step_seconds(connection, shape_digest(key))
+        return _step_seconds(connection, shape)
 
 
 def _step_seconds(connection: Connection, shape: str) -> float | None:
