@@ -26,6 +26,9 @@ _STYLE = """
   [data-testid="stHorizontalBlock"] { row-gap: .5rem; }
   [class*="_live_strip"] { min-height: 2.8rem; justify-content: center; }
   [class*="_relation"] { min-height: 2.5rem; margin: -.7rem 0; }
+  [class*="_fields"] { padding: .2rem 1rem .9rem 1rem !important; }
+  [class*="_fields"] [data-testid="stVerticalBlock"] { gap: .7rem; }
+  [class*="_fields"] [role="tabpanel"] { padding-top: .6rem; }
   [class*="_fields"] [data-testid="stAlert"] { margin-top: -.6rem; }
   [class*="_fields"] [data-testid="stAlertContainer"] { padding: .4rem .6rem; }
   [class*="_fields"] [data-testid="stAlertContainer"] p { font-size: .875rem; }
