@@ -102,8 +102,9 @@ class GCNEncoder(nn.Module):
     Args:
         d_in: feature dimension D.
         widths: output width of every layer, at least one.
-        norm: `batch` with momentum 0.99 in PyTorch's sense, so that running statistics are nearly the last batch's;
-            `layer` over each node's units; `none`.
+        norm: `batch` with momentum 0.99 in PyTorch's sense, so that running statistics are nearly the last batch's, and
+            PyTorch's ε of 1e-5 as in the source: not blind to the scale of features (rows of Cora that sum to 1 give
+            the first layer's units a variance of 2.5e-5); `layer` over each node's units; `none`.
         bias: whether units get a shift where no BatchNorm centres them; not for objectives that take it out again.
         last_scale: whether the last norm learns a factor a unit; not where the objective standardises units.
     Source: Thakoor et al. 2022; per-node layer norm is ours (their reference normalises over the whole graph).
