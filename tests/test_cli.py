@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from werank_core.cli import main
 from werank_core.cli_sweep import duration
 from werank_core.experiments import EXPERIMENTS
 from werank_core.settings import Settings
-from werank_core.store import Store, open_store, queries, queue
+from werank_core.store import Store, StoreUnavailable, open_store, queries, queue, runs
 from werank_core.store.recorder import StoreSink
 from werank_core.vocabulary import RunState
 
@@ -64,6 +65,11 @@ def one_sweep(store: Store) -> pd.Series:
         (["--second_axis", "depth"], ["second_axis and second_values belong together"]),
         (["--second_axis", "depth", "--second_values", "1", "99"], ["depth", "99"]),
         (["--preset", "nothing"], ["preset = 'nothing'", "'over_parametrised'"]),
+        (["--second_axis", "depth", "--second_values", "inf"], ["second_values", "inf", "finite"]),
+        (["--second_axis", "depth", "--second_values", "nan"], ["second_values", "nan", "finite"]),
+        (["--second_axis", "depth", "--second_values", "9" * 400], ["second_values", "finite"]),
+        (["--second_axis", "temperature", "--second_values", "-inf"], ["second_values", "finite"]),
+        (["--strengths", "9" * 400], ["strengths", "finite"]),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed_and_nothing_is_queued(
@@ -187,6 +193,153 @@ def test_runs_are_listed_filtered_and_tried_again(store: Store, capsys: pytest.C
     assert main(["cancel", ids[0]]) == 0
 
 
+@pytest.mark.parametrize("limit", ["1e20", "0", "-3", "9" * 400, "", "ten", "1.5"])
+def test_a_wrong_limit_is_one_line(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", f"--limit={limit}"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("limit = ")
+    assert said.endswith("should be a whole number from 1 to 1,000,000.")
+    assert len(said) < 150
+
+
+@pytest.mark.parametrize("name", ["nothing", "0" * 16, "\udcff", "'; DROP TABLE run; --"])
+def test_ids_of_nothing_are_said_to_be_so(store: Store, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    for command in (["cancel", name], ["retry", name], ["runs", "--sweep", name], ["export", name]):
+        assert main(command) == 1
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_what_is_known_is_done_and_what_is_not_is_said(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*SMALL, "--detach"])
+    run_id = queries.runs(store)["run_id"][0]
+    capsys.readouterr()
+    assert main(["cancel", run_id, "nothing"]) == 1
+    said = capsys.readouterr()
+    assert said.out.strip() == "1 runs cancelled."
+    assert said.err.strip() == "There is no sweep or run 'nothing' in this store."
+    assert main(["cancel", run_id]) == 0
+    assert main(["retry", run_id, one_sweep(store)["sweep_id"]]) == 1
+    assert sorted(queries.runs(store)["state"]) == ["queued"] * 4
+
+
+def test_another_name_for_a_sweep_that_is_there_is_refused(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--name", "first", "--detach"]) == 0
+    capsys.readouterr()
+    assert main([*SMALL, "--name", "second", "--detach"]) == 1
+    said = capsys.readouterr().err.strip()
+    sweep = one_sweep(store)
+    assert said == (
+        f"name = 'second': this very sweep is there already, as 'first' ({sweep['sweep_id']}); leave the name out."
+    )
+    assert main([*SMALL, "--name", "first", "--detach"]) == 0
+    assert main([*SMALL, "--detach"]) == 0
+    assert main([*SMALL, "--first_seed", "7", "--name", "first", "--detach"]) == 0, "names need not differ"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "a\udcffb", "a\x1bb"])
+def test_a_name_is_kept_in_one_line_that_every_store_takes(store: Store, name: str) -> None:
+    assert main([*SMALL, "--name", name, "--detach"]) == 0
+    assert one_sweep(store)["name"] == "a b"
+
+
+def test_a_metric_that_is_undefined_everywhere_leaves_its_column_empty(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All representations 0: no effective rank in any run."""
+
+    def train(_: Settings) -> bool:
+        while claimed := queue.claim(store, "test"):
+            undefined = np.full(len(claimed.run_ids), np.nan)
+            accuracy = np.where(np.arange(len(claimed.run_ids)) % 2, 0.5, np.nan)
+            values = {"test/effective_rank": undefined, "test/accuracy": accuracy, "test/loss": undefined + np.inf}
+            StoreSink(store, claimed).write(10, {**values, "test/loss": np.ones(len(undefined))}, {})
+            queue.finish(store, claimed, RunState.FINISHED)
+        return True
+
+    monkeypatch.setattr(cli_sweep, "ensure_supervisor", train)
+    assert main(SMALL) == 0
+    said = capsys.readouterr().out
+    assert "4 finished" in said
+    assert "effective rank" in said
+    assert "nan" not in said
+
+
+def test_the_summary_says_why_runs_failed(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = ["ValueError: class 3 has one node [red]", "MemoryError: no room"]
+
+    def train(_: Settings) -> bool:
+        for reason in reasons:
+            claimed = queue.claim(store, "test")
+            assert claimed is not None
+            queue.finish(store, claimed, RunState.FAILED, reason)
+        return True
+
+    monkeypatch.setattr(cli_sweep, "ensure_supervisor", train)
+    assert main([*SMALL, "--second_axis", "depth", "--second_values", "1", "2"]) == 1
+    said = capsys.readouterr().out
+    assert "8 failed" in said
+    for reason in reasons:
+        assert f"4 failed: {reason}" in said
+
+
+def test_waiting_goes_on_while_the_store_is_busy(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, progress = [StoreUnavailable("busy")] * 3, queries.progress
+
+    def now(*given: Any) -> queries.Progress:
+        if answers and calls.append(1) is None and len(calls) > 1:
+            raise answers.pop()
+        return progress(*given)
+
+    calls: list[int] = []
+    monkeypatch.setattr(queries, "progress", now)
+    monkeypatch.setattr(cli_sweep, "ensure_supervisor", lambda _: finish_all(store))
+    assert main(SMALL) == 0
+    assert not answers
+    assert "4 finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "deleted"])
+def test_a_sweep_that_vanishes_while_one_waits_ends_with_an_error(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path = tmp_path / "store.sqlite"
+    other = tmp_path / "other.sqlite"
+    open_store(f"sqlite:///{other}").close()
+
+    def vanish(_: Settings) -> bool:
+        if how == "deleted":
+            runs.delete_runs(store, list(queries.runs(store)["run_id"]))
+        elif how == "replaced":
+            other.replace(path)
+        else:
+            for part in ("", "-wal", "-shm"):
+                Path(f"{path}{part}").unlink(missing_ok=True)
+        return True
+
+    monkeypatch.setattr(cli_sweep, "_MISSING_SECONDS", 0.3)
+    monkeypatch.setattr(cli_sweep, "ensure_supervisor", vanish)
+    assert main(SMALL) == 1
+    said = capsys.readouterr()
+    assert "finished" not in said.out
+    expected = "the store's file is gone" if how == "removed" else "is not in the store any more"
+    assert expected in said.err.strip().splitlines()[-1]
+
+
+def test_waiting_ends_when_no_worker_stays_alive(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_sweep, "_LOOK_AFTER_SUPERVISOR_SECONDS", 0.0)
+    monkeypatch.setattr(cli_sweep, "_POLL_SECONDS", 0.0)
+    assert main(SMALL) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("No worker stays alive: see ")
+    assert said.endswith("supervisor.log.")
+
+
 def test_export_writes_what_was_measured(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([*SMALL, "--detach"])
     finish_all(store)
@@ -216,8 +369,32 @@ def test_what_cannot_be_exported_is_one_line(store: Store, tmp_path: Path, capsy
     assert "no sweep 'nothing'" in capsys.readouterr().err
     assert main(["export", sweep_id, "--out", "x.xlsx"]) == 2
     assert "should end in .csv, .parquet or .json" in capsys.readouterr().err
-    assert main(["export", sweep_id, "--out", str(tmp_path / "no" / "such" / "x.csv")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert main(["export", sweep_id, "--out", str(tmp_path / "no" / "such" / "x.csv")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+    (tmp_path / "folder.csv").mkdir()
+    assert main(["export", sweep_id, "--out", str(tmp_path / "folder.csv")]) == 1
+    assert "is a folder" in capsys.readouterr().err
+    for suffix in ("csv", "parquet", "json"):
+        assert main(["export", sweep_id, "--out", f"/proc/x.{suffix}"]) == 1
+        said = capsys.readouterr().err.strip()
+        assert said.startswith(f"out = '/proc/x.{suffix}': cannot be written: ")
+        assert "None" not in said
+
+
+def test_a_worker_that_cannot_work_is_one_line(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WERANK_STORE", f"sqlite:///{tmp_path / 'store.sqlite'}")
+    monkeypatch.setenv("WERANK_HOME", "/proc/lab")
+    settings.settings.cache_clear()
+    assert main(["worker", "--detached"]) == 1
+    assert capsys.readouterr().err.startswith("No jobs can be worked on from /proc/lab/jobs-")
+    monkeypatch.delenv("WERANK_STORE")
+    settings.settings.cache_clear()
+    assert main(["worker"]) == 1
+    assert capsys.readouterr().err.strip() == (
+        "The store's folder /proc/lab cannot be made: No such file or directory."
+    )
 
 
 def test_a_demo_refuses_in_one_line(
@@ -244,8 +421,9 @@ def test_a_store_in_trouble_is_one_line(
 def test_a_wrong_setting_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WERANK_SLOTS", "0")
     settings.settings.cache_clear()
-    assert main(["runs"]) == 2
-    assert "slots = '0'" in capsys.readouterr().err
+    for command in (["runs"], ["worker"], SMALL, ["cancel", "0" * 16]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.strip() == ("slots = '0' (WERANK_SLOTS): should be greater than or equal to 1.")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])

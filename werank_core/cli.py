@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +19,14 @@ from werank_core.cli_sweep import CommandError, SweepArguments, arguments_class,
 from werank_core.config import explain
 from werank_core.experiments import EXPERIMENTS
 from werank_core.jobs.supervisor import Ending, ensure_supervisor, serve
-from werank_core.settings import settings
+from werank_core.settings import SettingsError, settings
 from werank_core.store import Store, StoreError, open_store, queries, runs
 from werank_core.vocabulary import METRICS, MetricKey
 
 State = Literal["queued", "running", "finished", "failed", "diverged", "cancelled"]
 Ids = tyro.conf.Positional[tuple[str, ...]]
 
+_MOST_RUNS = 1_000_000
 _TABLE = ("run_id", "experiment", "state", "strength", "second_value", "seed", "step", "seconds", "differs", "error")
 
 
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         return _refused(explain(error), 2)
     except CommandError as error:
+        return _refused([str(error)], error.code)
+    except SettingsError as error:
         return _refused([str(error)], 2)
     except StoreError as error:
         return _refused([str(error)], 1)
@@ -99,7 +102,7 @@ def _say(sentence: str) -> None:
 
 
 def list_runs(
-    sweep: str | None = None, state: State | None = None, experiment: str | None = None, limit: int = 40
+    sweep: str | None = None, state: State | None = None, experiment: str | None = None, limit: str = "40"
 ) -> int:
     """List runs, newest first.
 
@@ -109,8 +112,14 @@ def list_runs(
         experiment: Only runs of this experiment.
         limit: At most so many.
     """
-    sweeps, states = [sweep] if sweep else None, [state] if state else None
-    frame = queries.runs(_store(), sweeps, states, experiment, limit)
+    most = int(limit) if limit.isdecimal() and len(limit) <= 7 else 0
+    if not 1 <= most <= _MOST_RUNS:
+        raise CommandError(f"limit = {limit[:40]!r}: should be a whole number from 1 to {_MOST_RUNS:,}.")
+    store = _store()
+    if sweep is not None and queries.sweep_name(store, sweep) is None:
+        raise StoreError(f"There is no sweep {sweep!r} in this store.")
+    sweeps, states = None if sweep is None else [sweep], [state] if state else None
+    frame = queries.runs(store, sweeps, states, experiment, most)
     if frame.empty:
         print("No runs.")
         return 0
@@ -139,24 +148,31 @@ def cancel(ids: Ids) -> int:
         ids: Ids of sweeps or runs.
     """
     store = _store()
-    known = set(queries.sweeps(store, limit=10_000)["sweep_id"])
-    count = sum(runs.request_cancel(store, sweep_id=sweep_id) for sweep_id in known.intersection(ids))
-    count += runs.request_cancel(store, run_ids=[run_id for run_id in ids if run_id not in known])
+    sweeps, single = queries.known_ids(store, ids)
+    count = sum(runs.request_cancel(store, sweep_id=sweep_id) for sweep_id in sweeps)
+    count += runs.request_cancel(store, run_ids=single - sweeps)
     print(f"{count} runs cancelled.")
-    return 0
+    return _unknown(ids, sweeps | single, "sweep or run")
+
+
+def _unknown(ids: Iterable[str], known: Collection[str], what: str) -> int:
+    """Say which ids are nobody's; the exit code."""
+    sentences = [f"There is no {what} {name!r} in this store." for name in dict.fromkeys(ids) if name not in known]
+    return _refused(sentences, 1) if sentences else 0
 
 
 def retry(ids: Ids) -> int:
-    """Queue failed, cancelled and diverged runs again.
+    """Queue failed, cancelled and diverged runs again; a batch that failed as a whole goes on from its checkpoint.
 
     Args:
         ids: Ids of runs.
     """
-    count = runs.retry(_store(), ids)
+    store = _store()
+    count = runs.retry(store, ids)
     if count:
         ensure_supervisor(settings())
     print(f"{count} runs queued.")
-    return 0
+    return _unknown(ids, queries.known_ids(store, ids)[1], "run")
 
 
 def export(sweep_id: tyro.conf.Positional[str], out: Path | None = None, history: bool = False) -> int:
@@ -167,8 +183,8 @@ def export(sweep_id: tyro.conf.Positional[str], out: Path | None = None, history
         out: File to write, .csv, .parquet or .json; CSV on standard output when left out.
         history: Every recorded step instead of the newest values.
     """
-    if out is not None and out.suffix not in _WRITERS:
-        raise CommandError(f"out = {str(out)!r}: should end in .csv, .parquet or .json.")
+    if out is not None:
+        _check_target(out)
     store = _store()
     queries.sweep_spec(store, sweep_id)
     frame = queries.final_metrics(store, sweep_ids=[sweep_id])
@@ -177,12 +193,24 @@ def export(sweep_id: tyro.conf.Positional[str], out: Path | None = None, history
     if out is None:
         print(frame.to_csv(index=False), end="")
         return 0
+    partial = out.with_name(f".{out.stem}-{os.getpid()}{out.suffix}")
     try:
-        _WRITERS[out.suffix](frame, out)
+        _WRITERS[out.suffix](frame, partial)
+        os.replace(partial, out)
     except OSError as error:
-        raise CommandError(f"out = {str(out)!r}: cannot be written: {error.strerror}.") from error
+        partial.unlink(missing_ok=True)
+        raise CommandError(f"out = {str(out)!r}: cannot be written: {error.strerror or error}.", code=1) from error
     print(f"{len(frame):,} rows in {out}")
     return 0
+
+
+def _check_target(out: Path) -> None:
+    if out.suffix not in _WRITERS:
+        raise CommandError(f"out = {str(out)!r}: should end in .csv, .parquet or .json.")
+    if not out.parent.is_dir():
+        raise CommandError(f"out = {str(out)!r}: there is no folder {str(out.parent)!r}.", code=1)
+    if out.is_dir():
+        raise CommandError(f"out = {str(out)!r}: is a folder; name a file.", code=1)
 
 
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {

@@ -1,11 +1,14 @@
 """`sweep EXPERIMENT`: options made from the config class, submitted, and watched until the end."""
 
+import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, make_dataclass
 from dataclasses import field as option
 from typing import Annotated, Any, ClassVar, get_args, get_origin
 
+import pandas as pd
 import tyro
 from pydantic.fields import FieldInfo
 from rich.console import Console
@@ -14,11 +17,13 @@ from rich.table import Table
 
 from werank_core.config import trait
 from werank_core.experiments import EXPERIMENTS, Experiment, Preset
+from werank_core.jobs.places import Places
 from werank_core.jobs.supervisor import ensure_supervisor
 from werank_core.settings import Settings
-from werank_core.store import Store, queries
-from werank_core.store.errors import READ_ONLY, StoreError
-from werank_core.store.runs import submit
+from werank_core.store import Store, StoreError, StoreMissing, StoreUnavailable, queries
+from werank_core.store.errors import READ_ONLY
+from werank_core.store.patience import Patience
+from werank_core.store.runs import submit, sweep_identity
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import MetricKey, RunState
 
@@ -26,10 +31,22 @@ _MADE_BY_THE_SWEEP = ("strength", "model_seed", "data_seed")
 _SWEEP_FIELDS = ("strengths", "second_axis", "second_values", "seeds", "first_seed", "vary_data", "name")
 _POLL_SECONDS = 0.25
 _LOOK_AFTER_SUPERVISOR_SECONDS = 5.0
+_MOST_STARTS = 8
+_STORE_SECONDS = 600.0
+_MISSING_SECONDS = 5.0
 
 
 class CommandError(Exception):
-    """An argument is wrong; the message names it, its value and what is allowed."""
+    """An argument is wrong; the message names it, its value and what is allowed.
+
+    Args:
+        message: one sentence.
+        code: the exit code: 2 when it could never be right, 1 when it does not fit what is there.
+    """
+
+    def __init__(self, message: str, *, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass
@@ -138,6 +155,7 @@ def run_sweep(arguments: SweepArguments, store: Store, settings: Settings) -> in
     if settings.demo:
         raise StoreError(READ_ONLY)
     spec = spec_from(arguments)
+    _check_name(store, spec)
     console = Console(stderr=True)
     cost = queries.predicted_seconds(store, spec, settings.slots)
     price = "first run here: time unknown" if cost is None else f"about {duration(cost)}"
@@ -155,22 +173,59 @@ def run_sweep(arguments: SweepArguments, store: Store, settings: Settings) -> in
         console.print("It goes on in the background. To stop it:", highlight=False)
         console.print(f"  python -m werank_core cancel {done.sweep_id}", highlight=False)
         return 130
-    return _report(store, spec, done.sweep_id)
+    return Patience(_STORE_SECONDS).ask(lambda: _report(store, spec, done.sweep_id))
+
+
+def _check_name(store: Store, spec: SweepSpec) -> None:
+    """A sweep is what it trains: the same one under another name would come out under its old name."""
+    sweep_id = sweep_identity(spec)
+    name = queries.sweep_name(store, sweep_id)
+    if spec.name and name not in (None, spec.name):
+        raise CommandError(
+            f"name = {spec.name!r}: this very sweep is there already, as {name!r} ({sweep_id}); leave the name out.",
+            code=1,
+        )
 
 
 def _watch(store: Store, settings: Settings, sweep_id: str, console: Console) -> None:
-    """A progress bar until no run of the sweep is active; a supervisor that dies is replaced."""
+    """A progress bar until no run of the sweep is active; a supervisor that dies is replaced.
+
+    Raises:
+        StoreError: one sentence, when the sweep is not there any more, the store does not answer for minutes, or no
+            supervisor stays alive.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
     with Progress(*columns, console=console) as bar:
-        task, looked = bar.add_task("queued", total=1.0, told=""), time.monotonic()
-        while (now := queries.progress(store, sweep_id)).active:
+        task, looked, starts = bar.add_task("queued", total=1.0, told=""), time.monotonic(), 0
+        while (now := _seen(store, sweep_id, lambda word: bar.update(task, description=word))).active:
             word = "training" if now.devices else "queued"
             bar.update(task, completed=now.share, description=word, told=_told(now))
             if time.monotonic() - looked > _LOOK_AFTER_SUPERVISOR_SECONDS:
-                ensure_supervisor(settings)
+                with suppress(StoreUnavailable):
+                    starts = starts + 1 if ensure_supervisor(settings) else 0
                 looked = time.monotonic()
+            if starts > _MOST_STARTS:
+                raise StoreError(f"No worker stays alive: see {Places.of(settings).supervisor_log}.")
             time.sleep(_POLL_SECONDS)
         bar.update(task, completed=1.0, description="done", told=_told(now))
+
+
+def _seen(store: Store, sweep_id: str, say: Callable[[str], None]) -> queries.Progress:
+    """The sweep's progress; a store that does not answer is waited for, one that is gone not for long."""
+
+    def look() -> queries.Progress:
+        try:
+            return queries.progress(store, sweep_id)
+        except StoreMissing:
+            if missing.is_over():
+                raise StoreError(f"Sweep {sweep_id} cannot be watched any more: the store's file is gone.") from None
+            raise
+
+    missing = Patience(_MISSING_SECONDS)
+    now = Patience(_STORE_SECONDS, lambda _: say("waiting for the store")).ask(look)
+    if not sum(now.runs.values()):
+        raise StoreError(f"Sweep {sweep_id} is not in the store any more: it was deleted, or the store was replaced.")
+    return now
 
 
 def _told(now: queries.Progress) -> str:
@@ -190,7 +245,7 @@ def duration(seconds: float) -> str:
 
 
 def _report(store: Store, spec: SweepSpec, sweep_id: str) -> int:
-    """Print the headline metrics by strength, over finished runs, and what did not finish."""
+    """Print the headline metrics by strength, over finished runs, what did not finish, and why runs failed."""
     # loads what draws figures: not before the end of a sweep
     from werank_core.figures.ceilings import SIZES, ceiling_notes
 
@@ -207,15 +262,29 @@ def _report(store: Store, spec: SweepSpec, sweep_id: str) -> int:
         console.print(_headline_table(frame, spec, keys, titles))
     counts = queries.progress(store, sweep_id).runs
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count), highlight=False)
-    return 1 if counts[RunState.FAILED] else 0
+    for sentence in _reasons(store, sweep_id):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    deleted = len({item.id for item in spec.runs()}) - sum(counts.values())
+    if deleted:
+        console.print(f"{deleted} runs were deleted meanwhile.", highlight=False)
+    return 1 if counts[RunState.FAILED] or deleted else 0
 
 
-def _headline_table(frame: Any, spec: SweepSpec, keys: list[str], titles: Mapping[str, str]) -> Table:
-    means = frame.pivot_table(index=keys, columns="key", values="value", aggfunc="mean")
-    counts = frame.groupby(keys)["run_id"].nunique()
+def _reasons(store: Store, sweep_id: str) -> list[str]:
+    """Why runs failed, each reason once."""
+    failed = queries.runs(store, [sweep_id], [RunState.FAILED])
+    reasons = failed["error"].replace("", "no reason was kept").value_counts()
+    return [f"{count} failed: {reason}" for reason, count in reasons.items()]
+
+
+def _headline_table(frame: pd.DataFrame, spec: SweepSpec, keys: list[str], titles: Mapping[str, str]) -> Table:
+    """Means over seeds; a metric that is undefined in every run of a row stays empty."""
+    means = frame.groupby([*keys, "key"])["value"].mean().unstack("key")
+    counts = frame.groupby(keys)["run_id"].nunique().to_dict()
     heads = {"strength": EXPERIMENTS[spec.experiment].strength_label, "second_value": spec.second_axis or ""}
     table = Table(*(heads[key] for key in keys), *titles.values(), "runs", box=None)
     for index, row in means.iterrows():
         shown = index if isinstance(index, tuple) else (index,)
-        table.add_row(*(f"{key:g}" for key in shown), *(f"{row[name]:.3g}" for name in titles), str(counts[index]))
+        values = ("" if math.isnan(row[name]) else f"{row[name]:.3g}" for name in titles)
+        table.add_row(*(f"{key:g}" for key in shown), *values, str(counts[index]))
     return table

@@ -1,5 +1,8 @@
 """What a click does to the store: submit, cancel, retry, delete. Refused with one sentence in a read-only demo."""
 
+import math
+import socket
+import time
 from collections.abc import Sequence
 
 import streamlit as st
@@ -8,8 +11,13 @@ from pages.components import cached
 from werank_core.experiments import Experiment
 from werank_core.jobs.supervisor import ensure_supervisor
 from werank_core.settings import settings
-from werank_core.store import names, runs
+from werank_core.store import StoreError, names, queue, runs
 from werank_core.sweeps import SweepSpec
+
+WAKE_SECONDS = 15.0
+"""So long a supervisor that was started may take until it is seen."""
+
+_STARTED = "supervisor_started_at"
 
 DEMO = "This is a read-only demo: explore what is here, or install WERank Lab to run your own."
 
@@ -18,7 +26,7 @@ def submit(spec: SweepSpec) -> str:
     """Queue what of the sweep is not trained yet and make sure a worker runs; returns the sweep's id."""
     submission = runs.submit(cached.store(), spec, slots=settings().slots)
     if submission.num_jobs:
-        ensure_supervisor(settings())
+        wake_worker()
     if spec.name and not submission.num_jobs:
         rename_sweep(submission.sweep_id, spec.name)
     reused = f" {submission.reused_runs} were there already." if submission.reused_runs else ""
@@ -40,7 +48,19 @@ def rename_sweep(sweep_id: str, name: str) -> None:
 
 def wake_worker() -> None:
     """Make sure that somebody works on what waits in the queue."""
-    ensure_supervisor(settings())
+    if ensure_supervisor(settings()):
+        st.session_state[_STARTED] = time.monotonic()
+
+
+def look_after_queue() -> None:
+    """Whoever looks at a page of a store with work left makes sure that a supervisor runs: after a power cut, say."""
+    if settings().demo or time.monotonic() - st.session_state.get(_STARTED, -math.inf) < WAKE_SECONDS:
+        return
+    if queue.has_work(cached.store(), socket.gethostname()):
+        try:
+            wake_worker()
+        except StoreError as error:  # what is there can be read all the same
+            st.warning(str(error))
 
 
 def cancel_sweep(sweep_id: str) -> None:
@@ -57,7 +77,7 @@ def retry_runs(run_ids: Sequence[str]) -> int:
     """Queue failed, cancelled or diverged runs again; returns how many."""
     count = runs.retry(cached.store(), run_ids)
     if count:
-        ensure_supervisor(settings())
+        wake_worker()
     return count
 
 

@@ -42,18 +42,20 @@ def store() -> Store:
     return _opened(settings().store_url, settings().demo)
 
 
-def revision() -> int:
-    """Changes whenever anything in the store does: the cheap poll."""
-    return queries.revision(store())
+def revision() -> Key:
+    """Changes whenever anything in the store does, or another store takes its place: the cheap poll."""
+    numbers = queries.revision_and_silent(store())
+    return (store().opened, *numbers)
 
 
 def sweep_key(sweep_id: str) -> Key:
     """Changes whenever one of the sweep's own runs does."""
-    return (settings().store_url, sweep_id, *_sweep_revision(settings().store_url, sweep_id, revision()))
+    now = revision()
+    return (settings().store_url, now[0], sweep_id, *_sweep_revision(settings().store_url, sweep_id, now))
 
 
 @st.cache_resource(show_spinner=False, max_entries=256, ttl=900)
-def _sweep_revision(url: str, sweep_id: str, revision: int) -> tuple[float, ...]:
+def _sweep_revision(url: str, sweep_id: str, revision: Key) -> tuple[float, ...]:
     return queries.sweep_revision(store(), sweep_id)
 
 
@@ -83,7 +85,7 @@ def sweeps(experiment: str | None = None, containing: str = "") -> pd.DataFrame:
 
 
 @_kept
-def _sweeps(url: str, experiment: str | None, containing: str, most: int, revision: int) -> pd.DataFrame:
+def _sweeps(url: str, experiment: str | None, containing: str, most: int, revision: Key) -> pd.DataFrame:
     if not containing:
         return queries.sweeps(store(), experiment, most)
     found = queries.find_sweeps(store(), containing, experiment)
@@ -96,7 +98,7 @@ def sweep_count(experiment: str | None = None) -> int:
 
 
 @_many_kept
-def _sweep_count(url: str, experiment: str | None, revision: int) -> int:
+def _sweep_count(url: str, experiment: str | None, revision: Key) -> int:
     return queries.count_sweeps(store(), experiment)
 
 
@@ -106,7 +108,7 @@ def known_sweeps(sweep_ids: Sequence[str]) -> pd.DataFrame:
 
 
 @_many_kept
-def _known_sweeps(url: str, sweep_ids: tuple[str, ...], revision: int) -> pd.DataFrame:
+def _known_sweeps(url: str, sweep_ids: tuple[str, ...], revision: Key) -> pd.DataFrame:
     if len(sweep_ids) <= LISTED:
         return queries.sweeps(store(), sweep_ids=sweep_ids)
     listed = queries.sweeps(store())
@@ -115,11 +117,11 @@ def _known_sweeps(url: str, sweep_ids: tuple[str, ...], revision: int) -> pd.Dat
 
 def sweep_spec(sweep_id: str) -> SweepSpec:
     """What was asked for; it never changes, so it is read once."""
-    return _sweep_spec(settings().store_url, sweep_id)
+    return _sweep_spec((settings().store_url, store().opened), sweep_id)
 
 
 @st.cache_resource(show_spinner=False, max_entries=1024)
-def _sweep_spec(url: str, sweep_id: str) -> SweepSpec:
+def _sweep_spec(place: Key, sweep_id: str) -> SweepSpec:
     return queries.sweep_spec(store(), sweep_id)
 
 
@@ -148,7 +150,7 @@ def price(spec: SweepSpec) -> queries.Price:
 
 
 @_many_kept
-def _price(url: str, text: str, revision: int, _spec: SweepSpec) -> queries.Price:
+def _price(url: str, text: str, revision: Key, _spec: SweepSpec) -> queries.Price:
     return queries.price(store(), _spec, settings().slots)
 
 

@@ -8,7 +8,9 @@ import pyarrow  # type: ignore[import-untyped]
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from pages.components.actions import look_after_queue
 from pages.components.plain import plain
+from werank_core.settings import SettingsError
 from werank_core.store import StoreError
 
 ICON = Path(__file__).parent / "icon.png"
@@ -61,6 +63,7 @@ def show_heading(question: str, sentence: str, how_to_read: str) -> None:
     with right.popover("How to read this", width="stretch"):
         st.markdown(how_to_read)
     st.markdown(sentence)
+    look_after_queue()
 
 
 def _leave_pages_directory_mode() -> None:
@@ -75,9 +78,9 @@ def _leave_pages_directory_mode() -> None:
 
 @contextmanager
 def explained_errors() -> Iterator[None]:
-    """A store problem ends the page with its one sentence instead of a traceback."""
+    """A store or setting in trouble ends the page with its one sentence instead of a traceback."""
     try:
         yield
-    except StoreError as error:
+    except (StoreError, SettingsError) as error:
         st.error(plain(error), icon=":material/error:")
         st.stop()

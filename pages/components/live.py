@@ -1,7 +1,6 @@
 """The strip that shows a sweep at work, polled once a second while it is, and quiet when it is not."""
 
 import math
-import time
 
 import pandas as pd
 import streamlit as st
@@ -14,8 +13,7 @@ from werank_core.store.queries import Progress
 from werank_core.vocabulary import RunState
 
 POLL_SECONDS = 1.0
-WAKE_SECONDS = 15.0
-NO_WORKER = "no worker (one starts with the next sweep)"
+NO_WORKER = "no worker (one starts when there is work)"
 
 
 def show_live_strip(sweep_id: str | None, prefix: str) -> None:
@@ -41,7 +39,7 @@ def _draw(sweep_id: str, prefix: str) -> None:
     if not progress.active or _news(progress, prefix, sweep_id):
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
-        st.progress(progress.share, text=f"**{_state_word(progress, prefix)}** · {_progress_text(progress)}")
+        st.progress(progress.share, text=f"**{_state_word(progress)}** · {_progress_text(progress)}")
         if st.button("Cancel", key=f"{prefix}_cancel", disabled=settings().demo):
             actions.cancel_sweep(sweep_id)
             st.rerun()
@@ -55,18 +53,14 @@ def _news(progress: Progress, prefix: str, sweep_id: str) -> bool:
     return before is not None and before[0] == sweep_id and before != seen
 
 
-def _state_word(progress: Progress, prefix: str) -> str:
+def _state_word(progress: Progress) -> str:
     if progress.runs[RunState.RUNNING]:
         return "running"
     if queries.machine(cached.store()).supervisor_alive:
         return "queued"
     if settings().demo:
         return "queued, no worker"
-    # A worker may have died with its machine: runs that wait get one, without asking for it every second.
-    now, key = time.monotonic(), f"{prefix}_woken"
-    if now - st.session_state.get(key, -math.inf) > WAKE_SECONDS:
-        st.session_state[key] = now
-        actions.wake_worker()
+    actions.look_after_queue()
     return "starting a worker"
 
 

@@ -57,7 +57,8 @@ def table_key(frame: pd.DataFrame, key: str) -> str:
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
     table = frame.copy()
-    table["progress"] = (100 * table["step"] / table["num_steps"].clip(lower=1)).round()
+    done = 100 * table["step"] / table["num_steps"].clip(lower=1)
+    table["progress"] = done.where(table["state"] != "finished", 100.0).round()  # some stop early, by themselves
     metrics = [c for c in frame.columns if MetricKey.parse(c).metric in METRICS]
     table = table[[c for c in (*_FIRST, *metrics, *_LAST) if c in table.columns]]
     return table.replace("", pd.NA).dropna(axis=1, how="all")

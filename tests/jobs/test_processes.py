@@ -8,10 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import streamlit as st
 from filelock import FileLock
+from streamlit.testing.v1 import AppTest
 
+from werank_core import settings as settings_module
 from werank_core.jobs.places import Places
-from werank_core.jobs.supervisor import ensure_supervisor
+from werank_core.jobs.supervisor import ensure_supervisor, environment
 from werank_core.jobs.worker import Assignment, run_job
 from werank_core.settings import Settings
 from werank_core.store import Store, open_store, queries, queue
@@ -19,6 +22,7 @@ from werank_core.store.runs import request_cancel, submit
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import RunState
 
+ROOT = Path(__file__).parents[2]
 MakeSpec = Callable[..., SweepSpec]
 
 PATIENCE = 60.0
@@ -130,6 +134,11 @@ def test_a_killed_worker_loses_nothing_and_the_numbers_stay_the_same(
     run_id = queries.runs(store, sweep_ids=[done.sweep_id])["run_id"][0]
     assert queries.run_details(store, run_id).attempts == 2
 
+    assert_numbers_of_an_undisturbed_batch(store, spec, tmp_path)
+
+
+def assert_numbers_of_an_undisturbed_batch(store: Store, spec: SweepSpec, tmp_path: Path) -> None:
+    """Finals and histories of the sweep, bit for bit."""
     other = open_store(f"sqlite:///{tmp_path / 'other.sqlite'}")
     submit(other, spec)
     claimed = queue.claim(other, "uninterrupted")
@@ -139,9 +148,92 @@ def test_a_killed_worker_loses_nothing_and_the_numbers_stay_the_same(
         data_folder=tmp_path, checkpoint=tmp_path / "c", checkpoint_seconds=20.0, log=tmp_path / "log",
     )  # fmt: skip
     assert run_job(other, assignment, threading.Event()) is RunState.FINISHED
-    columns = ["metric", "layer", "split", "step", "value"]
-    for read in (lambda s: queries.final_metrics(s, run_ids=[run_id]), lambda s: queries.history(s, [run_id])):
-        assert read(store)[columns].equals(read(other)[columns])
+    columns, ids = ["run_id", "metric", "layer", "split", "step", "value"], list(claimed.run_ids)
+    for read in (lambda s: queries.final_metrics(s, run_ids=ids), lambda s: queries.history(s, ids)):
+        frames = [read(s)[columns].sort_values(columns, ignore_index=True) for s in (store, other)]
+        assert frames[0].equals(frames[1])
+    other.close()
+
+
+def forkservers(settings: Settings) -> list[psutil.Process]:
+    """What the workers are forked from."""
+    children = [child for parent in supervisors(settings) for child in parent.children()]
+    return [child for child in children if "forkserver" in " ".join(child.cmdline())]
+
+
+@pytest.fixture
+def hurried(settings: Settings) -> Settings:
+    """A lease of two seconds and a checkpoint at every look."""
+    return settings.model_copy(update={"lease_seconds": 2.0, "checkpoint_seconds": 0.1})
+
+
+def test_a_lid_that_closes_and_a_forkserver_that_dies_cost_no_attempt(
+    hurried: Settings, store: Store, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = make_spec(width=13, steps=2000, records=20)
+    done = submit(store, spec)
+    assert ensure_supervisor(hurried)
+    try:
+        wait_for(lambda: recorded(store, done.sweep_id) and workers(hurried))
+        (forkserver,) = forkservers(hurried)
+        everybody = [*supervisors(hurried), forkserver, *workers(hurried)]
+        for _ in range(2):
+            for process in everybody:
+                process.suspend()
+            time.sleep(2.5)
+            assert state(store, done.sweep_id) == {"queued"}, "nobody is heard of"
+            for process in everybody:
+                process.resume()
+            wait_for(lambda: state(store, done.sweep_id) in ({"running"}, {"finished"}))
+        forkserver.kill()
+        wait_for(lambda: state(store, done.sweep_id) == {"finished"})
+        assert queries.run_details(store, queries.runs(store)["run_id"][0]).attempts == 1
+        assert_numbers_of_an_undisturbed_batch(store, spec, tmp_path)
+        second = submit(store, make_spec(width=14))
+        wait_for(lambda: state(store, second.sweep_id) == {"finished"})
+    finally:
+        end(hurried)
+
+
+@pytest.fixture
+def page_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Settings], AppTest]]:
+    """Opens the list of runs as a browser would, on these settings."""
+
+    def opened(chosen: Settings) -> AppTest:
+        for name, value in environment(chosen).items():
+            monkeypatch.setenv(name, value)
+        settings_module.settings.cache_clear()
+        st.cache_resource.clear()
+        return AppTest.from_file(str(ROOT / "pages" / "runs.py"), default_timeout=20).run()
+
+    yield opened
+    settings_module.settings.cache_clear()
+    st.cache_resource.clear()
+
+
+def test_after_a_power_cut_opening_a_page_is_enough(
+    hurried: Settings,
+    store: Store,
+    make_spec: MakeSpec,
+    tmp_path: Path,
+    page_of: Callable[[Settings], AppTest],
+) -> None:
+    spec = make_spec(width=15, steps=2000, records=20)
+    done = submit(store, spec)
+    assert ensure_supervisor(hurried)
+    try:
+        wait_for(lambda: list((Places.of(hurried).folder / "checkpoints").glob("*.safetensors")))
+        for process in [*supervisors(hurried), *forkservers(hurried), *workers(hurried)]:
+            process.kill()
+        wait_for(lambda: not supervisors(hurried))
+        assert not page_of(hurried).exception
+        wait_for(lambda: state(store, done.sweep_id) == {"finished"})
+        assert len(supervisors(hurried)) == 1
+    finally:
+        end(hurried)
+    assert_numbers_of_an_undisturbed_batch(store, spec, tmp_path)
+    folder = Places.of(hurried).folder
+    assert [path.name for part in ("checkpoints", "logs") for path in (folder / part).iterdir()] == []
 
 
 def test_a_killed_supervisor_is_replaced_and_its_job_goes_on(

@@ -1,12 +1,16 @@
 """How one job ends: every outcome is written where a person looks, and a lost job writes nothing."""
 
+import io
+import sqlite3
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 import torch
@@ -16,11 +20,12 @@ from werank_core.jobs import worker
 from werank_core.jobs.places import Places
 from werank_core.jobs.worker import Assignment, run_job, usable_device
 from werank_core.settings import Settings
-from werank_core.store import Store, queries, queue
-from werank_core.store.runs import request_cancel, submit
+from werank_core.store import Store, StoreUnavailable, open_store, opening, queries, queue
+from werank_core.store.runs import request_cancel, retry, submit
 from werank_core.store.schema import job
 from werank_core.sweeps import RunBatch, SweepSpec
-from werank_core.training.recorder import Recorder, Workplace
+from werank_core.training import toy_ssl
+from werank_core.training.recorder import MemorySink, Recorder, Workplace
 from werank_core.vocabulary import RunState
 
 Train = Callable[[RunBatch, Recorder, Workplace], bool]
@@ -33,13 +38,13 @@ def start(
 ) -> Start:
     """Submit a sweep that this trainer trains, and claim its job."""
 
-    def started(train: Train, lease_seconds: float = 30.0) -> Assignment:
+    def started(train: Train, lease_seconds: float = 30.0, **changes: Any) -> Assignment:
         module = types.ModuleType("trainer_of_this_test")
         module.train = train  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
         changed = replace(EXPERIMENTS["toy_ssl"], trainer=f"{module.__name__}:train")
         monkeypatch.setitem(EXPERIMENTS, "toy_ssl", changed)
-        submit(store, make_spec())
+        submit(store, make_spec(**changes))
         claimed = queue.claim(store, "test", lease_seconds)
         assert claimed is not None
         places = Places.of(settings)
@@ -148,6 +153,128 @@ def test_a_batch_whose_every_run_diverged_is_over(store: Store, start: Start) ->
     assert run_job(store, start(diverges), threading.Event()) is RunState.FINISHED
     assert states(store) == {"diverged"}
     assert queries.runs(store)["step"][0] == 3
+
+
+def test_a_batch_that_fails_keeps_its_checkpoint_and_goes_on_from_it(store: Store, start: Start) -> None:
+    """The real loop: the numbers are those of a batch that never failed."""
+    spec_runs: list[str] = []
+
+    def breaks_once(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        step_of_failure = None if spec_runs else 7
+        spec_runs.append("started")
+        return toy_ssl.train(batch, Breaking(recorder, step_of_failure), replace(place, checkpoint_seconds=0.0))
+
+    class Breaking(Recorder):
+        def __init__(self, inner: Recorder, at: int | None) -> None:
+            self.inner, self.at, self.first = inner, at, None
+
+        def record(self, *record: Any) -> bool:
+            return self.inner.record(*record)
+
+        def may_save(self, step: int) -> bool:
+            return self.inner.may_save(step)
+
+        def should_stop(self, step: int) -> bool:
+            resumed.append(step)
+            if step == self.at:
+                raise MemoryError("no room")
+            return self.inner.should_stop(step)
+
+    resumed: list[int] = []
+    assignment = start(breaks_once, records=10)
+    assert run_job(store, assignment, threading.Event()) is RunState.FAILED
+    assert assignment.checkpoint.exists()
+    assert retry(store, assignment.claim.run_ids) == 2
+    again = queue.claim(store, "test")
+    assert again is not None
+    resumed.clear()
+    assert run_job(store, replace(assignment, claim=again), threading.Event()) is RunState.FINISHED
+    assert resumed[0] == 7
+    assert not list(assignment.checkpoint.parent.iterdir())
+    history = queries.history(store, again.run_ids)
+
+    whole = MemorySink()
+    toy_ssl.train(again.batch, Recorder(whole), Workplace())
+    loss = history[history["metric"] == "loss"].pivot_table(index="step", columns="run_id", values="value")
+    expected = np.array([values["test/loss"] for values in whole.values]).astype("float32").astype(float)
+    assert list(loss.index) == whole.steps
+    assert np.array_equal(loss[list(again.run_ids)].to_numpy(), expected)
+
+
+def locked(path: Path) -> sqlite3.Connection:
+    """Another program that writes into the store's file."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+@pytest.fixture
+def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The store, opened so that a lock is an error at once and not after fifteen seconds."""
+    monkeypatch.setattr(opening, "BUSY_SECONDS", 0.05)
+    opened = open_store(settings.store_url)
+    yield opened
+    opened.close()
+
+
+def test_a_store_locked_while_a_batch_trains_is_waited_for(impatient: Store, settings: Settings, start: Start) -> None:
+    def trains_on(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        other = locked(settings.home / "store.sqlite")
+        threading.Timer(1.0, lambda: other.execute("ROLLBACK")).start()
+        return finishes(batch, recorder, place)
+
+    assignment = start(trains_on)
+    assert run_job(impatient, assignment, threading.Event()) is RunState.FINISHED
+    assert states(impatient) == {"finished"}
+    with impatient.reading() as connection:
+        seconds = connection.execute(sa.select(job.c.seconds)).scalar_one()
+    assert seconds < 0.9, "waiting is no training time"
+
+
+def test_a_store_locked_for_longer_than_the_lease_gets_its_job_back_and_nobody_failed(
+    impatient: Store, settings: Settings, start: Start
+) -> None:
+    others = []
+
+    def trains_on(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        others.append(locked(settings.home / "store.sqlite"))
+        if recorder.record(3, {"loss": torch.ones(len(batch))}):
+            return True
+        assert recorder.should_stop(3)
+        assert recorder.may_save(3)
+        assert place.checkpoint is not None
+        place.checkpoint.write_text("where I was")
+        return False
+
+    assignment = start(trains_on, lease_seconds=0.5)
+    with pytest.raises(StoreUnavailable):
+        run_job(impatient, assignment, threading.Event())
+    others[0].execute("ROLLBACK")
+    assert states(impatient) == {"queued"}
+    assert queue.lose(impatient, assignment.claim) is RunState.QUEUED
+    assert assignment.checkpoint.exists()
+    assert queries.runs(impatient)["error"].tolist() == ["", ""]
+
+
+def test_a_store_locked_when_the_batch_ends_hears_of_it_afterwards(
+    impatient: Store, settings: Settings, start: Start
+) -> None:
+    def ends(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        finishes(batch, recorder, place)
+        other = locked(settings.home / "store.sqlite")
+        threading.Timer(1.0, lambda: other.execute("ROLLBACK")).start()
+        return True
+
+    assert run_job(impatient, start(ends), threading.Event()) is RunState.FINISHED
+    assert states(impatient) == {"finished"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_takes_words_from_the_log_and_no_job() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        log = io.TextIOWrapper(io.BufferedWriter(worker._Log(full.fileno())), line_buffering=True)
+        print("words", file=log, flush=True)
+        log.detach().detach()
 
 
 def test_settings_of_another_version_fail_with_a_sentence(store: Store, start: Start) -> None:

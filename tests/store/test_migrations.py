@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from werank_core.store import Store, opening, queries
+from werank_core.store import Store, opening, queries, queue
+from werank_core.store.runs import shape_digest
+from werank_core.vocabulary import RunState
 
 FIRST = {"sweep": "s" * 16, "job": "j" * 16}
 EXPERIMENTS: dict[str, tuple[dict[str, Any], list[tuple[str, str, int]]]] = {
@@ -86,4 +88,33 @@ def test_numbers_of_the_first_version_stand_under_keys_that_name_their_rows(url:
         keys = (frame["split"] + "/" + frame["metric"]).str.removeprefix("/")
         found = dict(zip(keys, frame["value"], strict=True))
         assert found == dict(zip(RENAMED[experiment], range(len(RENAMED[experiment])), strict=True))
+    store.close()
+
+
+def test_a_job_of_the_first_version_is_priced_at_the_step_it_ended_at_and_one_that_waits_is_claimed(url: str) -> None:
+    store_of_version_1(url)
+    engine = sa.create_engine(url)
+    old = sa.table(
+        "job",
+        *(sa.column(name, sa.JSON) for name in ("run_ids", "configs")),
+        *(sa.column(name) for name in ("id", "experiment", "shape", "num_steps", "state", "attempt", "lost")),
+        *(sa.column(name) for name in ("cancel_requested", "step", "seconds", "log", "created_at", "position")),
+        sa.column("finished_at"),
+    )
+    common = {
+        "experiment": "toy_ssl", "shape": shape_digest("of old"), "num_steps": 10, "lost": 0, "cancel_requested": False,
+        "log": "", "created_at": 1.0, "run_ids": ["toy_ssl", "other"], "configs": [{}, {}],
+    }  # fmt: skip
+    ended = {"id": "e" * 16, "state": "finished", "attempt": 1, "step": 4, "seconds": 8.0, "position": 0}
+    waits = {"id": "w" * 16, "state": "queued", "attempt": 0, "step": 0, "seconds": 0.0, "position": 1}
+    with engine.begin() as connection:
+        connection.execute(old.insert().values(**common, **ended, finished_at=2.0))
+        connection.execute(old.insert().values(**common, **waits, finished_at=None))
+    engine.dispose()
+    store = opening.open_store(url)
+    assert queries.step_seconds(store, "of old") == 1.0
+    taken = queue.claim(store, "worker")
+    assert taken is not None
+    assert taken.key == ("w" * 16, 1)
+    assert queue.lose(store, taken) is RunState.QUEUED
     store.close()

@@ -36,6 +36,27 @@ def test_a_store_opens_again_with_what_it_held(url: str, make_spec: Callable[...
     assert len(queries.runs(open_store(url))) == 4
 
 
+_OPENER = """
+import sys
+from werank_core.store import open_store, queries
+print("ready", flush=True)
+sys.stdin.readline()
+print(queries.revision(open_store(sys.argv[1])))
+"""
+
+
+def test_eight_processes_open_a_new_store_at_once(url: str) -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    openers = [subprocess.Popen([sys.executable, "-c", _OPENER, url], cwd=ROOT, **pipes) for _ in range(8)]
+    for opener in openers:
+        assert opener.stdout.readline() == "ready\n"
+    for opener in openers:
+        opener.stdin.write("go\n")
+        opener.stdin.flush()
+    said = [opener.communicate(timeout=60) for opener in openers]
+    assert [(out, err.splitlines()[-1:]) for out, err in said] == [("0\n", [])] * 8
+
+
 def test_many_openers_of_a_new_store_agree(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'new' / 'store.sqlite'}"
     with ThreadPoolExecutor(4) as pool:
@@ -56,6 +77,39 @@ def test_a_newer_store_is_refused(url: str, store: Store) -> None:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreError, match="newer version of WERank Lab"):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DELETE FROM alembic_version", "DROP TABLE alembic_version", "UPDATE alembic_version SET version_num = 'abc'"],
+)
+def test_a_store_that_does_not_say_its_version_is_refused(url: str, store: Store, change: str) -> None:
+    with store.writing() as connection:
+        connection.execute(sa.text(change))
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match="does not say which version"):
+            open_store(url, read_only=read_only)
+
+
+def test_a_store_without_its_revision_is_damaged(store: Store) -> None:
+    with store.writing() as connection:
+        connection.execute(sa.text("DELETE FROM meta"))
+    with pytest.raises(StoreError, match="damaged"):
+        queries.revision(store)
+
+
+def test_a_copy_in_another_journal_mode_gets_its_write_ahead_log(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 's.sqlite'}"
+    open_store(address).close()
+    with sqlite3.connect(tmp_path / "s.sqlite") as connection:
+        assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    with open_store(address).reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_texts_that_a_database_refuses_are_named(store: Store) -> None:
+    with pytest.raises(StoreError, match="no Unicode"):
+        queries.sweep_name(store, "\udcff")
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -102,13 +156,20 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path, make_spec: Call
         ("sqlite:///:memory:", "must be a file"),
         ("not a url", "not a database URL"),
         ("nosuchdialect://x/y", "not a database URL"),
-        ("sqlite:////proc/none/store.sqlite", "cannot be made"),
+        ("sqlite:////proc/none/store.sqlite", "folder /proc/none cannot be made"),
+        ("sqlite:////proc/store.sqlite", "file /proc/store.sqlite cannot be made"),
+        ("sqlite:////tmp", "cannot be opened"),
+        ("sqlite:////tmp/x.sqlite?timeout=5", "question mark"),
+        ("sqlite:////tmp/a%00b.sqlite", "not a database URL"),
+        ("postgresql://me:secret@host:12x/db", "not a database URL"),
+        ("mysql://me:secret@host/db", "install it"),
     ],
 )
 def test_a_wrong_address_is_one_sentence(address: str, words: str) -> None:
     with pytest.raises(StoreError, match=words) as caught:
         open_store(address)
     assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_reading_needs_a_store_that_exists_and_is_ready(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from werank_core.experiments import experiment
 from werank_core.store import Store, StoreError, queries, queue
+from werank_core.store.claims import Heartbeat
 from werank_core.store.recorder import StoreSink
 from werank_core.store.runs import submit
+from werank_core.store.schema import job
 from werank_core.sweeps import SweepSpec, shape_key
 from werank_core.vocabulary import RunState
 
@@ -204,6 +207,105 @@ def test_progress_counts_run_steps_and_tells_when(store: Store, make_spec: MakeS
     assert half.steps_done == 110 + 50
     assert half.eta_seconds == pytest.approx(10 * 5 * each)
     assert half.share == pytest.approx(160 / 210)
+
+
+def test_a_batch_that_ends_early_is_priced_at_the_steps_it_took(store: Store, make_spec: MakeSpec) -> None:
+    spec = make_spec(strengths=(0.0,), seeds=4, steps=1000)
+    key = shape_key(experiment("toy_ssl"), spec.config)
+    submit(store, spec)
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    sink = StoreSink(store, claimed)
+    sink.write(0, {"loss": np.ones(4)}, {})
+    sink.write(2, {"loss": np.full(4, np.nan)}, {})
+    queue.finish(store, claimed, RunState.FINISHED, seconds=20.0)
+    assert set(queries.runs(store)["step"]) == {2}
+    assert queries.step_seconds(store, key) == pytest.approx(20 / 8)
+    others = make_spec(strengths=(0.0,), seeds=4, steps=1000, first_seed=50)
+    assert queries.predicted_seconds(store, others) == pytest.approx(4 * 1000 * 2.5)
+
+
+def test_a_run_that_stops_by_itself_keeps_the_step_it_stopped_at(store: Store, make_spec: MakeSpec) -> None:
+    submit(store, make_spec(strengths=(0.0,), seeds=3, steps=1000))
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    sink, loss = StoreSink(store, claimed), {"loss": np.ones(3)}
+    for step in range(501):
+        sink.should_stop(step)
+        if step == 100:
+            sink.write(step, loss | {"stationary_at": np.array([100.0, np.nan, np.nan])}, {})
+    sink.write(500, loss | {"stationary_at": np.array([100.0, 500.0, np.nan])}, {})
+    assert sink.run_steps == 100 + 500 + 500
+    queue.finish(store, claimed, RunState.FINISHED, seconds=11.0, run_steps=sink.run_steps)
+    assert sorted(queries.runs(store)["step"]) == [100, 500, 500]
+    key = shape_key(experiment("toy_ssl"), claimed.batch.config)
+    assert queries.step_seconds(store, key) == pytest.approx(0.01)
+
+
+def test_time_and_work_of_every_attempt_count(store: Store, make_spec: MakeSpec) -> None:
+    spec = make_spec(strengths=(0.0,), seeds=2, steps=100)
+    key = shape_key(experiment("toy_ssl"), spec.config)
+    submit(store, spec)
+    first = queue.claim(store, "test")
+    assert first is not None
+    queue.heartbeat(store, first, Heartbeat(step=20, steps=20, seconds=10.0))
+    assert queries.step_seconds(store, key) == pytest.approx(10 / 40), "before the first batch has ended: its pace"
+    queue.lose(store, first)
+    second = queue.claim(store, "test")
+    assert second is not None
+    queue.release(store, second, seconds=5.0, run_steps=20)
+    third = queue.claim(store, "test")
+    assert third is not None
+    queue.finish(store, third, RunState.FINISHED, seconds=35.0, run_steps=140)
+    assert queries.step_seconds(store, key) == pytest.approx(50 / 200)
+
+
+def test_a_running_batch_is_expected_by_its_own_pace(store: Store, make_spec: MakeSpec) -> None:
+    """Nine of ten runs ended: the steps that are left take what they took, and the time asleep does not count."""
+    done = submit(store, make_spec(strengths=(0.0,), seeds=10, steps=100))
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    StoreSink(store, claimed).write(10, {"loss": np.array([1.0, *[np.nan] * 9])}, {})
+    assert queries.progress(store, done.sweep_id).eta_seconds is None
+    queue.heartbeat(store, claimed, Heartbeat(step=20, steps=10, seconds=5.0))
+    assert queries.progress(store, done.sweep_id).eta_seconds == pytest.approx(80 * 0.5)
+
+
+def test_nothing_is_shown_as_running_without_a_live_lease(store: Store, make_spec: MakeSpec) -> None:
+    done = submit(store, make_spec())
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    StoreSink(store, claimed).write(0, {"loss": np.ones(4)}, {})
+
+    def shown() -> dict[str, object]:
+        table, machine = queries.sweeps(store).iloc[0], queries.machine(store)
+        counts = queries.progress(store, done.sweep_id)
+        return {
+            "runs": set(queries.runs(store)["state"]),
+            "filtered": len(queries.runs(store, states=["running"])),
+            "sweeps": (table["running"], table["queued"]),
+            "progress": (counts.runs[RunState.RUNNING], counts.runs[RunState.QUEUED], counts.active),
+            "machine": (machine.running_jobs, machine.queued_jobs),
+            "details": queries.run_details(store, claimed.run_ids[0]).state,
+            "finals": set(queries.final_metrics(store)["state"]),
+            "history": set(queries.history(store, claimed.run_ids)["state"]),
+        }
+
+    lives, running = (queries.revision_and_silent(store), queries.sweep_revision(store, done.sweep_id)), shown()
+    assert running == {
+        "runs": {"running"}, "filtered": 4, "sweeps": (4, 0), "progress": (4, 0, True), "machine": (1, 0),
+        "details": RunState.RUNNING, "finals": {"running"}, "history": {"running"},
+    }  # fmt: skip
+    with store.engine.begin() as connection:  # time passes; nobody writes that down
+        connection.execute(sa.update(job).values(lease_until=job.c.lease_until - 60))
+    assert shown() == {
+        "runs": {"queued"}, "filtered": 0, "sweeps": (0, 4), "progress": (0, 4, True), "machine": (0, 1),
+        "details": RunState.QUEUED, "finals": {"queued"}, "history": {"queued"},
+    }  # fmt: skip
+    over = queries.revision_and_silent(store), queries.sweep_revision(store, done.sweep_id)
+    assert all(before != after for before, after in zip(lives, over, strict=True)), "what is kept must follow"
+    assert queue.heartbeat(store, claimed, Heartbeat()).still_mine
+    assert shown() == running
 
 
 def test_every_change_moves_the_revision_and_reading_does_not(store: Store, make_spec: MakeSpec) -> None:

@@ -205,3 +205,133 @@ def test_an_axis_without_effect_trains_once_and_shows_everywhere(store: Store, m
     finish_all(store)
     frame = queries.final_metrics(store, sweep_ids=[done.sweep_id])
     assert list(frame["second_value"]) == [0.1, 0.2]
+
+
+def failed(store: Store, *steps: int) -> queue.Claim:
+    """The oldest batch, failed after records at these steps."""
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    sink = StoreSink(store, claimed)
+    for step in steps:
+        sink.write(step, {"loss": np.full(len(claimed.run_ids), float(step))}, {("spectrum", 1): np.ones((4, 2))})
+    queue.finish(store, claimed, RunState.FAILED, "it broke", traceback="Traceback")
+    return claimed
+
+
+@pytest.mark.parametrize("how", ["retry", "submit"])
+def test_a_failed_batch_tried_again_as_a_whole_is_the_same_job_and_keeps_its_records(
+    store: Store, make_spec: MakeSpec, how: str
+) -> None:
+    submit(store, make_spec())
+    first = failed(store, 0, 5)
+    assert first.job_id in queue.resumable_jobs(store)
+    if how == "retry":
+        assert retry(store, [*first.run_ids, *first.run_ids]) == 4
+        assert retry(store, first.run_ids) == 0
+    else:
+        again = submit(store, make_spec())
+        assert (again.new_runs, again.reused_runs, again.num_jobs) == (4, 0, 1)
+    details = queries.run_details(store, first.run_ids[0])
+    assert (details.state, details.error, details.traceback) == (RunState.QUEUED, "", "")
+    second = queue.claim(store, "test")
+    assert second is not None
+    assert (second.job_id, second.run_ids, second.checkpoint) == (first.job_id, first.run_ids, first.checkpoint)
+    assert second.attempt == first.attempt + 1
+    assert list(queries.history(store, first.run_ids[:1])["step"]) == [0, 5]
+    sink = StoreSink(store, second)
+    for step in (5, 10):
+        sink.write(step, {"loss": np.full(4, float(step))}, {})
+    assert list(queries.history(store, first.run_ids[:1])["step"]) == [0, 5, 10]
+    queue.finish(store, second, RunState.FINISHED)
+    assert list(queries.history(store, first.run_ids[:1])["value"]) == [0.0, 5.0, 10.0]
+    assert list(queries.arrays(store, first.run_ids[:1], "spectrum", "all")["step"]) == [0, 5]
+
+
+def test_a_part_of_a_failed_batch_starts_at_step_0_in_a_job_of_its_own(store: Store, make_spec: MakeSpec) -> None:
+    submit(store, make_spec())
+    first = failed(store, 0, 5)
+    assert retry(store, first.run_ids[:3]) == 3
+    second = queue.claim(store, "test")
+    assert second is not None
+    assert second.job_id != first.job_id
+    assert queries.history(store, list(second.run_ids)).empty
+    assert retry(store, first.run_ids[3:]) == 1, "what is left of the old batch is all that is its own: it goes on"
+    third = queue.claim(store, "test")
+    assert third is not None
+    assert third.job_id == first.job_id
+    assert list(queries.history(store, first.run_ids[3:])["step"]) == [0, 5]
+
+
+def test_what_was_cancelled_or_diverged_before_the_batch_failed_starts_at_step_0(
+    store: Store, make_spec: MakeSpec
+) -> None:
+    """It lacks records from before the checkpoint: going on would leave a hole."""
+    submit(store, make_spec())
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    sink = StoreSink(store, claimed)
+    sink.write(0, {"loss": np.array([np.nan, 1.0, 1.0, 1.0])}, {})
+    request_cancel(store, run_ids=claimed.run_ids[1:2])
+    sink.write(5, {"loss": np.ones(4)}, {})
+    queue.finish(store, claimed, RunState.FAILED, "it broke")
+    assert retry(store, claimed.run_ids) == 4
+    jobs = [queue.claim(store, "test"), queue.claim(store, "test")]
+    assert all(jobs)
+    (resumed,) = [taken for taken in jobs if taken.job_id == claimed.job_id]
+    (anew,) = [taken for taken in jobs if taken.job_id != claimed.job_id]
+    assert set(anew.run_ids) == set(claimed.run_ids[:2])
+    assert queries.history(store, list(anew.run_ids)).empty
+    assert set(queries.history(store, claimed.run_ids[2:])["step"]) == {0, 5}
+    table = queries.runs(store).set_index("run_id")["state"]
+    assert set(table) == {"running"}
+    assert queue.finish(store, resumed, RunState.FINISHED)
+    assert sorted(queries.runs(store)["state"]) == ["finished", "finished", "running", "running"]
+
+
+def test_cancelled_batches_start_at_step_0(store: Store, make_spec: MakeSpec) -> None:
+    submit(store, make_spec())
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    StoreSink(store, claimed).write(0, {"loss": np.ones(4)}, {})
+    request_cancel(store, run_ids=claimed.run_ids)
+    queue.finish(store, claimed, RunState.CANCELLED)
+    assert claimed.job_id not in queue.resumable_jobs(store)
+    assert retry(store, claimed.run_ids) == 4
+    assert queries.final_metrics(store).empty
+    second = queue.claim(store, "test")
+    assert second is not None
+    assert second.job_id != claimed.job_id
+
+
+def test_another_version_of_the_code_never_goes_on_from_records_of_this_one(
+    store: Store, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, make_spec())
+    first = failed(store, 0, 5)
+    retry(store, first.run_ids)
+    for module in ("queue", "resuming"):
+        monkeypatch.setattr(f"werank_core.store.{module}.code_version", lambda: "another+version")
+    again = queue.claim(store, "test")
+    assert again is not None
+    assert queries.history(store, list(again.run_ids)).empty
+    queue.finish(store, again, RunState.FAILED, "it broke")
+    monkeypatch.undo()
+    assert retry(store, first.run_ids) == 4
+    third = queue.claim(store, "test")
+    assert third is not None
+    assert third.job_id != first.job_id
+
+
+@pytest.mark.parametrize("action", [request_cancel, retry, delete_runs])
+def test_everything_twice_is_the_same_as_once(store: Store, make_spec: MakeSpec, action: Callable[..., int]) -> None:
+    submit(store, make_spec())
+    claimed = queue.claim(store, "test")
+    assert claimed is not None
+    call = {request_cancel: lambda: request_cancel(store, run_ids=claimed.run_ids)}
+    twice = call.get(action, lambda: action(store, claimed.run_ids))
+    if action is retry:
+        request_cancel(store, run_ids=claimed.run_ids)
+    assert twice() == 4
+    before = sorted(queries.runs(store)["state"])
+    assert twice() == 0
+    assert sorted(queries.runs(store)["state"]) == before

@@ -6,9 +6,11 @@ A cluster (Ray, Slurm) is one more class here: it starts `worker.run_in_child` e
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Protocol
 from werank_core.jobs.places import Places
 from werank_core.jobs.worker import Assignment, run_in_child
 from werank_core.settings import Settings
-from werank_core.store.queue import Claim
+from werank_core.store.claims import Claim
 
 
 class StartedJob(Protocol):
@@ -48,31 +50,68 @@ class Executor(Protocol):
         """Whether it is prepared: before that no job is claimed."""
 
     def start(self, claimed: Claim) -> StartedJob:
-        """Start a job in a free slot."""
+        """Start a job in a free slot.
+
+        Raises:
+            OSError: when no process can be started now.
+        """
 
     def wait(self, seconds: float) -> None:
         """Sleep, but no longer than until a job ends."""
 
 
 class LocalJob:
-    """A job in a child process of this machine."""
+    """A job in a child process of this machine.
+
+    Where the system has them, the process is watched and signalled by a file descriptor of its own: that goes on when
+    the forkserver, through which Python would learn of its end, was killed.
+    """
 
     def __init__(self, claimed: Claim, process: BaseProcess, slot: int) -> None:
         self.claim = claimed
         self.process = process
         self.slot = slot
+        self._descriptor = _process_descriptor(process)
+        self._ended = False
 
     def is_alive(self) -> bool:
         """Whether its process still runs."""
-        return self.process.is_alive()
+        if not self._ended:
+            self._ended = bool(connection.wait([self.sentinel], 0))
+            if self._ended and self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+        return not self._ended
+
+    @property
+    def sentinel(self) -> int:
+        """Becomes ready to read when the process ends."""
+        return self.process.sentinel if self._descriptor is None else self._descriptor
 
     def stop(self) -> None:
         """SIGTERM."""
-        self.process.terminate()
+        self._send(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL."""
-        self.process.kill()
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            if self._descriptor is not None:
+                signal.pidfd_send_signal(self._descriptor, number)
+            elif not self._ended and self.process.pid is not None:
+                os.kill(self.process.pid, number)
+
+
+def _process_descriptor(process: BaseProcess) -> int | None:
+    """A descriptor that stands for this very process; None where the system has none, or it has ended already."""
+    if not hasattr(os, "pidfd_open") or process.pid is None:
+        return None
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:
+        return None
 
 
 class LocalExecutor:
@@ -102,9 +141,10 @@ class LocalExecutor:
         return self._warm.is_set()
 
     def _load(self) -> None:
-        first = self._context.Process(target=_nothing)
-        first.start()
-        first.join()
+        with suppress(OSError, EOFError):  # where nothing can be started, starting the first job says why
+            first = self._context.Process(target=_nothing)
+            first.start()
+            first.join()
         self._warm.set()
 
     def start(self, claimed: Claim) -> LocalJob:
@@ -112,14 +152,17 @@ class LocalExecutor:
         self._jobs = [job for job in self._jobs if job.is_alive()]
         slot = min(set(range(self.slots)) - {job.slot for job in self._jobs})
         process = self._context.Process(target=run_in_child, args=(self._assignment(claimed, slot),))
-        process.start()
+        try:
+            process.start()
+        except EOFError as error:
+            raise OSError("the process that workers are forked from has ended") from error
         job = LocalJob(claimed, process, slot)
         self._jobs.append(job)
         return job
 
     def wait(self, seconds: float) -> None:
         """Sleep, but no longer than until a job ends."""
-        connection.wait([job.process.sentinel for job in self._jobs if job.is_alive()], seconds)
+        connection.wait([job.sentinel for job in self._jobs if job.is_alive()], seconds)
 
     def _assignment(self, claimed: Claim, slot: int) -> Assignment:
         return Assignment(
@@ -128,7 +171,7 @@ class LocalExecutor:
             device=self._settings.device,
             visible_gpu=self._gpus[slot % len(self._gpus)] if len(self._gpus) > 1 else None,
             threads=self._threads,
-            data_folder=self._settings.data_folder.absolute(),
+            data_folder=self._settings.data_folder,
             checkpoint=self._places.checkpoint(claimed),
             checkpoint_seconds=self._settings.checkpoint_seconds,
             log=self._places.log(claimed.job_id),

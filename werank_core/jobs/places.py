@@ -4,14 +4,15 @@ import hashlib
 import re
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from werank_core.settings import Settings
-from werank_core.store.queue import Claim
+from werank_core.store.claims import Claim
 
 _JOB_ID = re.compile(r"[0-9a-f]{16}")
-_LOG_DAYS = 14
+_KEPT_DAYS = 14
 _TAIL_BYTES = 8_000
 
 
@@ -25,7 +26,7 @@ class Places:
     def of(cls, settings: Settings) -> "Places":
         """Those of the settings' store; two stores in one home folder never share any."""
         name = hashlib.sha256(settings.store_url.encode()).hexdigest()[:8]
-        return cls(settings.home.absolute() / f"jobs-{name}")
+        return cls(settings.home / f"jobs-{name}")
 
     @property
     def lock(self) -> Path:
@@ -50,14 +51,44 @@ class Places:
         for folder in ("checkpoints", "logs"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
 
-    def tidy(self, active: Collection[str]) -> None:
-        """Remove checkpoints of jobs that are over, and old logs."""
-        for path in (self.folder / "checkpoints").iterdir():
-            if path.name[:16] not in active:
+    def tidy(self, needed: Collection[str]) -> None:
+        """Remove checkpoints of jobs that need none any more, damaged ones and logs when they are old or empty."""
+        for path in _listed(self.folder / "checkpoints"):
+            if path.suffix == ".damaged":
+                _remove_old(path)
+            elif path.name[:16] not in needed:
                 path.unlink(missing_ok=True)
-        for path in (self.folder / "logs").iterdir():
-            if path.stat().st_mtime < time.time() - 86_400 * _LOG_DAYS:
+        for path in _listed(self.folder / "logs"):
+            if path.stem not in needed:
+                drop_if_empty(path)
+            _remove_old(path)
+
+
+def drop_checkpoints(newest: Path) -> None:
+    """Remove a job's checkpoint and the one before; a damaged one stays for whoever wants to know."""
+    for path in _listed(newest.parent):
+        if path.name.startswith(newest.stem) and path.suffix != ".damaged":
+            with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def drop_if_empty(log: Path) -> None:
+    """Remove a log nobody wrote to."""
+    with suppress(OSError):
+        if log.stat().st_size == 0:
+            log.unlink()
+
+
+def _listed(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return sorted(folder.iterdir())
+    return []
+
+
+def _remove_old(path: Path) -> None:
+    with suppress(OSError):
+        if path.stat().st_mtime < time.time() - 86_400 * _KEPT_DAYS:
+            path.unlink(missing_ok=True)
 
 
 def _checked(name: str, job_id: str) -> str:

@@ -2,6 +2,7 @@
 
 import faulthandler
 import importlib
+import io
 import multiprocessing
 import os
 import signal
@@ -19,9 +20,10 @@ from pydantic import ValidationError
 
 from werank_core.config import explain
 from werank_core.experiments import experiment
-from werank_core.jobs.places import tail
-from werank_core.store import Store, StoreError, open_store, queue
-from werank_core.store.queue import Claim, Heartbeat
+from werank_core.jobs.places import drop_checkpoints, drop_if_empty, tail
+from werank_core.store import Store, StoreError, StoreUnavailable, open_store, queue
+from werank_core.store.claims import Claim, Heartbeat
+from werank_core.store.patience import Patience
 from werank_core.store.recorder import StoreSink
 from werank_core.vocabulary import RunState
 
@@ -56,7 +58,15 @@ def run_in_child(assignment: Assignment) -> None:
     os.nice(_NICENESS)
     if assignment.visible_gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = assignment.visible_gpu  # before the first CUDA call
-    run_job(open_store(assignment.store_url), assignment, stop)
+    try:
+        store = Patience(assignment.claim.lease_seconds).ask(
+            lambda: open_store(assignment.store_url, create=False), stop
+        )
+        run_job(store, assignment, stop)
+    except StoreUnavailable as error:
+        # The lease is over by now: whoever looks after the queue takes the job back.
+        print(f"The job is given back: {error}", flush=True)
+    drop_if_empty(assignment.log)
 
 
 def run_job(store: Store, assignment: Assignment, stop: threading.Event) -> RunState | None:
@@ -64,24 +74,39 @@ def run_job(store: Store, assignment: Assignment, stop: threading.Event) -> RunS
 
     Returns:
         How the job ended, `QUEUED` when it was given back to go on later, None when it had been taken away.
+
+    Raises:
+        StoreUnavailable: when the store did not answer for a whole lease, so that nobody could be told.
     """
     claimed, started = assignment.claim, time.monotonic()
-    sink = StoreSink(store, claimed, stop)
+    ask = Patience(claimed.lease_seconds).ask
+    sink = ask(lambda: StoreSink(store, claimed, stop), stop)
     error = trace = ""
     with _beating(store, assignment, sink):
         try:
             finished = _train(store, assignment, sink)
-            outcome = _outcome(store, claimed, sink, finished)
+            outcome = sink.patience.ask(lambda: _outcome(store, claimed, sink, finished), stop)
+        except StoreUnavailable as problem:
+            outcome = RunState.QUEUED
+            print(f"The job is given back: {problem}", flush=True)
         except Exception as problem:
             outcome, error, trace = RunState.FAILED, one_line(problem), traceback.format_exc()
             print(trace, file=sys.stderr, flush=True)
-    seconds = time.monotonic() - started
+    seconds, run_steps = time.monotonic() - started - sink.patience.waited, sink.run_steps
     if outcome is RunState.QUEUED:
-        return outcome if queue.release(store, claimed, seconds=seconds) else None
+        held = sink.patience.ask(lambda: queue.release(store, claimed, seconds=seconds, run_steps=run_steps), stop)
+        return outcome if held else None
     log = tail(assignment.log)
-    if not queue.finish(store, claimed, outcome, error, traceback=trace, seconds=seconds, log=log):
+
+    def finish() -> bool:
+        return queue.finish(
+            store, claimed, outcome, error, traceback=trace, seconds=seconds, run_steps=run_steps, log=log
+        )
+
+    if not sink.patience.ask(finish):
         return None
-    assignment.checkpoint.unlink(missing_ok=True)
+    if outcome is not RunState.FAILED:  # a batch that failed can be tried again from there
+        drop_checkpoints(assignment.checkpoint)
     return outcome
 
 
@@ -99,7 +124,7 @@ def _train(store: Store, assignment: Assignment, sink: StoreSink) -> bool:
 
     torch.set_num_threads(assignment.threads)
     device = usable_device(assignment.device)
-    queue.started_on(store, assignment.claim, device)
+    sink.patience.ask(lambda: queue.started_on(store, assignment.claim, device), sink.stop)
     place = Workplace(device, assignment.data_folder, assignment.checkpoint, assignment.checkpoint_seconds)
     return trainer(assignment.claim.experiment)(assignment.claim.batch, Recorder(sink), place)
 
@@ -149,17 +174,24 @@ def _beating(store: Store, assignment: Assignment, sink: StoreSink) -> Iterator[
 
 
 def _beat(store: Store, assignment: Assignment, sink: StoreSink, over: threading.Event) -> None:
-    """Renew the lease and pass on what it hears; a store that is busy is asked again at the next beat."""
+    """Renew the lease and pass on what it hears; a job nobody could be told about for a whole lease is given back."""
     pause = min(_BEAT_SECONDS, assignment.claim.lease_seconds / 3)
     while not over.wait(pause):
         if _orphaned():
             sink.stop.set()
-        with suppress(StoreError):
-            told = Heartbeat(step=sink.step, log=tail(assignment.log))
+        try:
+            steps, seconds = sink.pace
+            told = Heartbeat(step=sink.step, log=tail(assignment.log), steps=steps, seconds=seconds)
             reply = queue.heartbeat(store, assignment.claim, told)
-            sink.lost = sink.lost or not reply.still_mine
-            if reply.cancel_requested:
+        except StoreError as error:
+            if sink.patience.is_over() and not sink.stop.is_set():
+                print(f"The job is given back: {error}", flush=True)
                 sink.stop.set()
+            continue
+        sink.patience.answered()
+        sink.lost = sink.lost or not reply.still_mine
+        if reply.cancel_requested:
+            sink.stop.set()
 
 
 def _orphaned() -> bool:
@@ -168,9 +200,33 @@ def _orphaned() -> bool:
     return parent is not None and not parent.is_alive()
 
 
+class _Log(io.RawIOBase):
+    """The log as a file to print to; a full disk takes words away, never a job."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        with suppress(OSError):
+            os.write(self._descriptor, data)
+        return len(data)
+
+
 def _print_to(log: Path) -> None:
     """Everything this process prints goes to its log, crashes of native code included."""
-    with log.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    faulthandler.enable()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    try:
+        descriptor = os.open(log, flags, 0o644)
+    except OSError:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
+    sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(_Log(1)), errors="replace", line_buffering=True)
+    faulthandler.enable(file=2)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from werank_core.store import schema
+from werank_core.store.claims import shown_state
 from werank_core.store.layouts import Layout, decoded, layouts
 from werank_core.store.schema import Store, run, sweep, sweep_run
 
@@ -128,7 +129,7 @@ def runs_with_sweep(
     statement = (
         sa.select(
             run.c.id.label("run_id"), sweep.c.id.label("sweep_id"), run.c.experiment, run.c.dataset, run.c.strength,
-            sweep.c.second_axis, link.c.second_value, run.c.seed, run.c.state, *extra,
+            sweep.c.second_axis, link.c.second_value, run.c.seed, shown_state(), *extra,
         )
         .select_from(run.outerjoin(link, link.c.run_id == run.c.id).outerjoin(sweep, sweep.c.id == link.c.sweep_id))
         .order_by(sweep.c.created_at, link.c.position, run.c.created_at, run.c.id)

@@ -102,3 +102,22 @@ def _block(connection: Connection, run_id: str, records: Sequence[tuple[int, Lay
         row[[places[column] for column in columns.columns]] = np.frombuffer(values, "<f4")
     steps = np.array([step for step, _, _ in records], dtype="<i8")
     return {"run_id": run_id, "layout_id": union.id, "steps": steps.tobytes(), "data": table.tobytes()}
+
+
+def expand(connection: Connection, run_ids: Sequence[str]) -> None:
+    """Put the blocks of these runs back into live rows, so that a history can go on: the opposite of `compact`."""
+    chosen = history_block.c.run_id.in_(run_ids)
+    blocks = connection.execute(sa.select(history_block).where(chosen)).all()
+    known = layouts(connection, {block.layout_id for block in blocks})
+    rows = [
+        {"run_id": block.run_id, "step": step, "layout_id": block.layout_id, "data": values.tobytes()}
+        for block in blocks
+        for step, values in zip(
+            np.frombuffer(block.steps, "<i8").tolist(),
+            np.frombuffer(block.data, "<f4").reshape(-1, len(known[block.layout_id])),
+            strict=True,
+        )
+    ]
+    if rows:
+        connection.execute(sa.delete(history_block).where(chosen))
+        connection.execute(sa.insert(history), rows)

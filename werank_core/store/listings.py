@@ -1,6 +1,5 @@
 """Sweeps and runs as lists a person reads, and everything known about one run."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from werank_core.experiments import EXPERIMENTS, code_version
+from werank_core.store.claims import shown_state
 from werank_core.store.errors import StoreError
 from werank_core.store.frames import final_metrics, runs_with_sweep
 from werank_core.store.schema import Store, job, run, sweep, sweep_run
@@ -67,7 +67,7 @@ def sweeps(
         chosen = chosen.where(sweep.c.id.in_(sweep_ids))
     # Cut first and count then: the runs of sweeps that are not listed are not looked at.
     listed = chosen.order_by(sweep.c.created_at.desc(), sweep.c.id).limit(limit).subquery()
-    state = sa.case((_left_alone(), RunState.QUEUED.value), else_=run.c.state)
+    state = shown_state()
     counts = [sa.func.count().filter(state == name).label(name) for name in STATES]
     statement = (
         sa.select(
@@ -76,7 +76,6 @@ def sweeps(
         )
         .outerjoin(sweep_run, sweep_run.c.sweep_id == listed.c.id)
         .outerjoin(run, run.c.id == sweep_run.c.run_id)
-        .outerjoin(job, job.c.id == run.c.job_id)
         .group_by(*listed.c)
         .order_by(listed.c.created_at.desc(), listed.c.id)
     )  # fmt: skip
@@ -87,14 +86,25 @@ def sweeps(
     return _timed(frame, "created_at").astype(dict.fromkeys(("num_runs", *STATES), "int64"))
 
 
+def known_ids(store: Store, ids: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Those of the ids that are sweeps', and those that are runs'."""
+    with store.reading() as connection:
+        found = [
+            set(connection.execute(sa.select(table.c.id).where(table.c.id.in_(ids))).scalars())
+            for table in (sweep, run)
+        ]
+    return found[0], found[1]
+
+
+def sweep_name(store: Store, sweep_id: str) -> str | None:
+    """What the sweep is called; None when there is none of that id."""
+    with store.reading() as connection:
+        return connection.execute(sa.select(sweep.c.name).where(sweep.c.id == sweep_id)).scalar()
+
+
 def _chosen_sweeps(experiment: str | None) -> sa.Select[Any]:
     statement = sa.select(sweep.c.id, sweep.c.name, sweep.c.experiment, sweep.c.created_at, sweep.c.code_version)
     return statement if experiment is None else statement.where(sweep.c.experiment == experiment)
-
-
-def _left_alone() -> sa.ColumnElement[bool]:
-    """True for a run that is said to train although nobody holds its job: it waits to be taken up again."""
-    return sa.and_(run.c.state == RunState.RUNNING.value, job.c.lease_until < time.time())
 
 
 def count_sweeps(store: Store, experiment: str | None = None) -> int:
@@ -152,7 +162,7 @@ def runs(
     statement = runs_with_sweep(sweep_ids, run_ids, *extra, run.c.code_version, sweep.c.name.label("sweep_name"))
     statement = statement.order_by(None).order_by(sweep.c.created_at.desc(), run.c.created_at.desc(), run.c.id)
     if states is not None:
-        statement = statement.where(run.c.state.in_([str(state) for state in states]))
+        statement = statement.where(shown_state().in_([str(state) for state in states]))
     if experiment is not None:
         statement = statement.where(run.c.experiment == experiment)
     with store.reading() as connection:
@@ -184,7 +194,8 @@ def run_details(store: Store, run_id: str) -> RunDetails:
     Raises:
         StoreError: one sentence, when there is no such run.
     """
-    joined = sa.select(run, job.c.attempt, job.c.log).outerjoin(job, job.c.id == run.c.job_id)
+    columns = (run, shown_state().label("shown"), job.c.attempt, job.c.log)
+    joined = sa.select(*columns).outerjoin(job, job.c.id == run.c.job_id)
     named = sa.select(sweep.c.id, sweep.c.name).join(sweep_run, sweep_run.c.sweep_id == sweep.c.id).distinct()
     with store.reading() as connection:
         row = connection.execute(joined.where(run.c.id == run_id)).first()
@@ -192,7 +203,7 @@ def run_details(store: Store, run_id: str) -> RunDetails:
     if row is None:
         raise StoreError(f"There is no run {run_id!r} in this store.")
     return RunDetails(
-        run_id=row.id, experiment=row.experiment, config=row.config, state=RunState(row.state), step=row.step,
+        run_id=row.id, experiment=row.experiment, config=row.config, state=RunState(row.shown), step=row.step,
         num_steps=row.num_steps, created_at=row.created_at, started_at=row.started_at, finished_at=row.finished_at,
         device=row.device or "", code_version=row.code_version, stale=row.code_version != code_version(),
         error=row.error, traceback=row.traceback, log=row.log or "", attempts=row.attempt or 0,

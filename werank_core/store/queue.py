@@ -1,82 +1,50 @@
-"""What a worker does with jobs: claim, heartbeat, finish, give back. The job row is the queue.
-
-The attempt number is the fencing token: every write of a worker names it, so one that lost its job changes nothing.
-"""
+"""What a worker does with jobs: claim, heartbeat, finish, give back. The job row is the queue."""
 
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import Connection
 
-from werank_core.experiments import code_version, experiment
+from werank_core.experiments import code_version
+from werank_core.store.claims import Claim, Heartbeat, HeartbeatReply, lease_lives, mine, owned, storable
 from werank_core.store.layouts import compact
+from werank_core.store.records import forget_records
 from werank_core.store.schema import Store, job, run
-from werank_core.sweeps import Run, RunBatch
 from werank_core.vocabulary import RunState
 
 MAX_LOST = 3
-"""A job that took so many workers with it is not tried again."""
+"""A job that took so many workers with it, without getting further in between, is not tried again."""
 
-_GAVE_UP = f"The worker died {MAX_LOST} times while it trained this batch: out of memory, or a crash; see the log."
+MAX_SILENT = 10
+"""Nor one whose workers fell silent so often. That is mostly nobody's failure: sleep, a power cut, a store out of
+reach. But a batch that takes its whole machine down must end some time."""
 
-
-@dataclass(frozen=True)
-class Claim:
-    """One job in the hands of one worker; `attempt` is the fencing token."""
-
-    job_id: str
-    attempt: int
-    experiment: str
-    run_ids: tuple[str, ...]
-    configs: tuple[dict[str, Any], ...]
-    lease_seconds: float
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """The runs, in the order of the run axis.
-
-        Raises:
-            ValidationError: when a config was written by a version with other fields.
-        """
-        wanted = experiment(self.experiment).config_class
-        return tuple(Run(self.experiment, wanted.model_validate(config)) for config in self.configs)
-
-    @property
-    def batch(self) -> RunBatch:
-        """What the trainer gets."""
-        return RunBatch(self.experiment, self.runs)
-
-    @property
-    def checkpoint(self) -> str:
-        """File name of the checkpoint; another version of the code never resumes from it."""
-        return f"{self.job_id}-{code_version().rpartition('+')[2]}.safetensors"
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """What a worker tells while it works."""
-
-    step: int = 0
-    device: str = ""
-    log: str = ""
-
-
-@dataclass(frozen=True)
-class HeartbeatReply:
-    """What it hears: whether the job is still its own, and whether somebody wants it to stop."""
-
-    still_mine: bool
-    cancel_requested: bool
+_DIED = (
+    f"The worker died {MAX_LOST} times while it trained this batch, without getting further: out of memory, or a "
+    "crash; see the log."
+)
+_SILENT = (
+    f"Nothing was heard of the worker {MAX_SILENT} times while it trained this batch, without getting further: the "
+    "batch hangs or takes its machine down; see the log."
+)
 
 
 def has_queued(store: Store) -> bool:
     """Whether a job waits: cheap enough to ask five times a second."""
     with store.reading() as connection:
         return connection.execute(_oldest()).first() is not None
+
+
+def has_work(store: Store, host: str) -> bool:
+    """Whether there is anything for a supervisor on this host: a job that waits, that was left, or that runs here."""
+    waits = sa.or_(job.c.state == RunState.QUEUED.value, ~lease_lives())
+    here = job.c.worker.startswith(f"{host}-", autoescape=True)
+    chosen = sa.select(job.c.id).where(job.c.state.in_(_ACTIVE), sa.or_(waits, here))
+    with store.reading() as connection:
+        return connection.execute(chosen.limit(1)).first() is not None
 
 
 def claim(store: Store, worker: str, lease_seconds: float = 30.0) -> Claim | None:
@@ -97,9 +65,10 @@ def claim(store: Store, worker: str, lease_seconds: float = 30.0) -> Claim | Non
         if row is None:
             return None
         members = _members(connection, row)
+        _forget_other_versions(connection, row.id)
         started = {"state": RunState.RUNNING.value, "code_version": code_version(), "error": ""}
         connection.execute(
-            _owned(row.id, RunState.QUEUED).values(**started, started_at=sa.func.coalesce(run.c.started_at, now))
+            owned(row.id, RunState.QUEUED).values(**started, started_at=sa.func.coalesce(run.c.started_at, now))
         )
     return Claim(row.id, row.attempt, row.experiment, *members, lease_seconds)
 
@@ -123,19 +92,23 @@ def _members(connection: Connection, row: Any) -> tuple[tuple[str, ...], tuple[d
     return tuple(i for i, _ in pairs), tuple(c for _, c in pairs)
 
 
-def mine(claimed: Claim) -> ColumnElement[bool]:
-    """True for the job's row as long as the claim holds."""
-    return sa.and_(job.c.id == claimed.job_id, job.c.attempt == claimed.attempt, job.c.state == RunState.RUNNING.value)
-
-
-def _owned(job_id: str, state: RunState) -> sa.Update:
-    return sa.update(run).where(run.c.job_id == job_id, run.c.state == state.value)
+def _forget_other_versions(connection: Connection, job_id: str) -> None:
+    """What another version of the code recorded of these runs goes: one run's history is of one version."""
+    own = sa.select(run.c.id, run.c.state, run.c.code_version, run.c.layout_id).where(run.c.job_id == job_id)
+    rows = [row for row in connection.execute(own) if row.state == RunState.QUEUED.value and row.layout_id is not None]
+    forget_records(connection, [row.id for row in rows if row.code_version != code_version()])
 
 
 def heartbeat(store: Store, claimed: Claim, progress: Heartbeat) -> HeartbeatReply:
     """Renew the lease, leave progress, and hear whether to go on."""
     now = time.time()
-    told = {"step": progress.step, "device": progress.device, "log": progress.log}
+    told = {
+        "step": progress.step,
+        "device": progress.device,
+        "log": storable(progress.log),
+        "attempt_steps": progress.steps,
+        "attempt_seconds": progress.seconds,
+    }
     renewed = sa.update(job).where(mine(claimed))
     values = {"heartbeat_at": now, "lease_until": now + claimed.lease_seconds} | {k: v for k, v in told.items() if v}
     with store.writing(bump=False) as connection:
@@ -147,7 +120,27 @@ def started_on(store: Store, claimed: Claim, device: str) -> None:
     """Note the device on the job and its runs."""
     with store.writing() as connection:
         if connection.execute(sa.update(job).where(mine(claimed)).values(device=device)).rowcount:
-            connection.execute(_owned(claimed.job_id, RunState.RUNNING).values(device=device))
+            connection.execute(owned(claimed.job_id, RunState.RUNNING).values(device=device))
+
+
+def note_checkpoint(store: Store, claimed: Claim, step: int) -> bool:
+    """Before a checkpoint of this step is kept: makes sure that what was recorded before it survives a power cut.
+
+    Returns:
+        False when the claim no longer holds: then somebody else's checkpoint must not be overwritten.
+    """
+    with store.writing(bump=False, durable=True) as connection:
+        return bool(connection.execute(got_to(sa.update(job).where(mine(claimed)), sa.literal(step))).rowcount)
+
+
+def got_to(statement: sa.Update, step: sa.ColumnElement[int]) -> sa.Update:
+    """The update, which also notes progress: a step further than ever makes up for the workers lost before it."""
+    further = step > sa.func.coalesce(job.c.reached, -1)
+    return statement.values(
+        reached=sa.case((further, step), else_=job.c.reached),
+        lost=sa.case((further, 0), else_=job.c.lost),
+        silent=sa.case((further, 0), else_=job.c.silent),
+    )
 
 
 def finish(
@@ -158,6 +151,7 @@ def finish(
     *,
     traceback: str = "",
     seconds: float = 0.0,
+    run_steps: int | None = None,
     log: str = "",
 ) -> bool:
     """End the job and those of its runs that are still running; False when the claim no longer holds.
@@ -167,87 +161,119 @@ def finish(
         error: one sentence for the row.
         traceback: kept beside it, shown on request.
         seconds: training time of this attempt.
+        run_steps: steps of single runs that it went into; None: those that were recorded.
         log: the end of what the worker printed.
     """
-    with store.writing() as connection:
-        values = {"seconds": job.c.seconds + seconds, "lease_until": None} | ({"log": log} if log else {})
+    with store.writing(durable=True) as connection:
+        values = _spent(seconds, run_steps) | ({"log": storable(log)} if log else {})
         ended = sa.update(job).where(mine(claimed)).values(state=outcome.value, finished_at=time.time(), **values)
         if not connection.execute(ended).rowcount:
             return False
-        _end_runs(connection, claimed.job_id, outcome, error, traceback)
-        compact(connection, claimed.run_ids)
+        _end_runs(connection, claimed.job_id, outcome, storable(error), storable(traceback))
     return True
 
 
+def _spent(seconds: Any, run_steps: Any) -> dict[str, Any]:
+    """What ends an attempt: its lease, and its time and work added to those of the attempts before."""
+    values: dict[str, Any] = {"lease_until": None, "attempt_seconds": None, "attempt_steps": None}
+    values["seconds"] = job.c.seconds + seconds
+    return values if run_steps is None else values | {"run_steps": sa.func.coalesce(job.c.run_steps, 0) + run_steps}
+
+
 def _end_runs(connection: Connection, job_id: str, outcome: RunState, error: str, traceback: str = "") -> None:
-    values: dict[str, Any] = {"state": outcome.value, "finished_at": time.time()}
-    values |= {"error": error, "traceback": traceback}
-    if outcome is RunState.FINISHED:
-        values["step"] = run.c.num_steps
+    """End the runs that are still the job's own, and put the histories of all that are into blocks."""
+    values = {"state": outcome.value, "finished_at": time.time(), "error": error, "traceback": traceback}
     for state in (RunState.RUNNING, RunState.QUEUED):
-        connection.execute(_owned(job_id, state).values(**values))
+        connection.execute(owned(job_id, state).values(**values))
+    own = sa.select(run.c.id).where(run.c.job_id == job_id)
+    compact(connection, connection.execute(own).scalars().all())
 
 
-def release(store: Store, claimed: Claim, *, seconds: float = 0.0) -> bool:
+def release(store: Store, claimed: Claim, *, seconds: float = 0.0, run_steps: int | None = None) -> bool:
     """Give the job back to the queue, to go on from its checkpoint; False when the claim no longer holds."""
-    with store.writing() as connection:
-        back = {"state": RunState.QUEUED.value, "lease_until": None, "worker": None}
-        statement = sa.update(job).where(mine(claimed)).values(**back, seconds=job.c.seconds + seconds)
-        held = bool(connection.execute(statement).rowcount)
+    with store.writing(durable=True) as connection:
+        back = {"state": RunState.QUEUED.value, "worker": None, **_spent(seconds, run_steps)}
+        held = bool(connection.execute(sa.update(job).where(mine(claimed)).values(**back)).rowcount)
         if held:
-            connection.execute(_owned(claimed.job_id, RunState.RUNNING).values(state=RunState.QUEUED.value))
+            connection.execute(owned(claimed.job_id, RunState.RUNNING).values(state=RunState.QUEUED.value))
     return held
 
 
 def lose(store: Store, claimed: Claim, *, log: str = "") -> RunState | None:
-    """Take the job from a worker that died: queued again, cancelled if that was asked for, failed the third time."""
+    """Take the job from a worker that is no more: queued again, cancelled if that was asked for, or given up.
+
+    It died when its lease still lived, and fell silent before when not; see `MAX_LOST` and `MAX_SILENT`.
+    """
     with store.writing() as connection:
-        statement = sa.select(job.c.id, job.c.attempt, job.c.lost, job.c.run_ids, job.c.cancel_requested)
-        row = connection.execute(statement.where(mine(claimed))).first()
+        row = connection.execute(sa.select(job).where(mine(claimed))).first()
         return None if row is None else _lose(connection, row, log)
 
 
-def take_back_expired(store: Store) -> int:
-    """Take every job back whose worker let its lease run out; returns how many."""
-    columns = (job.c.id, job.c.attempt, job.c.lost, job.c.run_ids, job.c.cancel_requested)
-    expired = sa.select(*columns).where(job.c.state == RunState.RUNNING.value, job.c.lease_until < time.time())
+def expired_jobs(store: Store) -> set[str]:
+    """Ids of the jobs whose workers let their leases run out."""
     with store.reading() as connection:
-        if connection.execute(expired).first() is None:
-            return 0
+        return set(connection.execute(sa.select(job.c.id).where(_expired())).scalars())
+
+
+def take_back_expired(store: Store, spared: Collection[str] = ()) -> int:
+    """Take every job back whose worker let its lease run out, but for the spared ones; returns how many."""
+    if not expired_jobs(store).difference(spared):
+        return 0
     with store.writing() as connection:
-        rows: Sequence[Any] = connection.execute(expired.with_for_update(skip_locked=True)).all()
+        chosen = sa.select(job).where(_expired(), job.c.id.not_in(list(spared))).with_for_update(skip_locked=True)
+        rows: Sequence[Any] = connection.execute(chosen).all()
         for row in rows:
             _lose(connection, row, "")
     return len(rows)
 
 
+def _expired() -> sa.ColumnElement[bool]:
+    return sa.and_(job.c.state == RunState.RUNNING.value, ~lease_lives())
+
+
 def _lose(connection: Connection, row: Any, log: str) -> RunState:
-    gave_up = row.lost + 1 >= MAX_LOST
+    silent = row.lease_until < time.time()
+    count, limit, error = (row.silent, MAX_SILENT, _SILENT) if silent else (row.lost, MAX_LOST, _DIED)
+    gave_up = count + 1 >= limit
     outcome = RunState.CANCELLED if row.cancel_requested else RunState.FAILED if gave_up else RunState.QUEUED
-    values: dict[str, Any] = {"state": outcome.value, "lost": row.lost + 1, "lease_until": None}
-    values |= {"log": log} if log else {}
+    steps = None if row.attempt_steps is None else len(row.run_ids) * row.attempt_steps
+    values = {"state": outcome.value, "silent" if silent else "lost": count + 1} | (
+        {"log": storable(log)} if log else {}
+    )
+    values |= _spent(row.attempt_seconds or 0.0, steps)
     if outcome is RunState.QUEUED:
-        connection.execute(_owned(row.id, RunState.RUNNING).values(state=RunState.QUEUED.value))
+        connection.execute(owned(row.id, RunState.RUNNING).values(state=RunState.QUEUED.value))
     else:
         values["finished_at"] = time.time()
-        _end_runs(connection, row.id, outcome, _GAVE_UP if outcome is RunState.FAILED else "")
-        compact(connection, row.run_ids)
+        _end_runs(connection, row.id, outcome, error if outcome is RunState.FAILED else "")
     connection.execute(sa.update(job).where(job.c.id == row.id).values(**values))
     return outcome
 
 
-def cancelled_jobs(store: Store, job_ids: Sequence[str]) -> set[str]:
-    """Those of these jobs that somebody wants to stop."""
-    chosen = sa.select(job.c.id).where(job.c.id.in_(job_ids), job.c.cancel_requested)
+def unwanted(store: Store, claims: Sequence[Claim]) -> set[tuple[str, int]]:
+    """Keys of those of these claims that somebody wants to stop, or that no longer hold."""
+    columns = (job.c.id, job.c.attempt, job.c.state, job.c.cancel_requested)
+    chosen = sa.select(*columns).where(job.c.id.in_({claimed.job_id for claimed in claims}))
     with store.reading() as connection:
-        return set(connection.execute(chosen).scalars())
+        rows = connection.execute(chosen).all()
+    wanted = {(r.id, r.attempt) for r in rows if r.state == RunState.RUNNING.value and not r.cancel_requested}
+    return {claimed.key for claimed in claims} - wanted
+
+
+_ACTIVE = (RunState.QUEUED.value, RunState.RUNNING.value)
 
 
 def active_jobs(store: Store) -> set[str]:
-    """Ids of the jobs that wait or run: whose checkpoints are still needed."""
-    states = (RunState.QUEUED.value, RunState.RUNNING.value)
+    """Ids of the jobs that wait or run."""
     with store.reading() as connection:
-        return set(connection.execute(sa.select(job.c.id).where(job.c.state.in_(states))).scalars())
+        return set(connection.execute(sa.select(job.c.id).where(job.c.state.in_(_ACTIVE))).scalars())
+
+
+def resumable_jobs(store: Store) -> set[str]:
+    """Ids of the jobs whose checkpoints may be needed: they wait, run, or failed and can be tried again."""
+    failed = sa.select(run.c.job_id).where(run.c.state == RunState.FAILED.value).distinct()
+    with store.reading() as connection:
+        return active_jobs(store) | set(connection.execute(failed).scalars())
 
 
 def worker_name(host: str, pid: int) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,16 @@ from sqlalchemy import Connection
 from werank_core.config import ExperimentConfig
 from werank_core.experiments import code_version, experiment
 from werank_core.names import made_name
-from werank_core.store.schema import Store, array, history, history_block, job, run, sweep, sweep_run
+from werank_core.store.errors import StoreError
+from werank_core.store.records import chunks, forget_records
+from werank_core.store.resuming import resume_failed_jobs
+from werank_core.store.schema import Store, job, run, sweep, sweep_run
 from werank_core.sweeps import Run, RunBatch, SweepSpec, batches, shape_key
 from werank_core.vocabulary import RunState
 
 ACTIVE = (RunState.QUEUED.value, RunState.RUNNING.value)
 _SUBMIT_AGAIN = (RunState.FAILED.value, RunState.CANCELLED.value)
 _RETRIABLE = (*_SUBMIT_AGAIN, RunState.DIVERGED.value)
-_CHUNK = 5_000
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,13 @@ def submit(store: Store, spec: SweepSpec, *, slots: int = 1) -> Submission:
         again = [run_id for run_id in unique if states.get(run_id) in _SUBMIT_AGAIN]
         fresh = [run_id for run_id in unique if run_id not in states]
         _link(connection, sweep_id, spec, grid, [rows[run_id] for run_id in fresh])
-        _clear(connection, again)
-        wanted = set(again) | set(fresh)
+        resumed = resume_failed_jobs(connection, again)
+        anew = [run_id for run_id in again if run_id not in resumed]
+        _clear(connection, anew)
+        wanted = {*anew, *fresh}
         num_jobs = _enqueue(connection, {i: item for i, item in unique.items() if i in wanted}, slots)
-    return Submission(sweep_id, len(wanted), len(unique) - len(wanted), num_jobs)
+    num_new = len(again) + len(fresh)
+    return Submission(sweep_id, num_new, len(unique) - num_new, num_jobs + len(set(resumed.values())))
 
 
 def runs_to_train(store: Store, runs: Iterable[Run]) -> list[Run]:
@@ -68,13 +73,17 @@ def runs_to_train(store: Store, runs: Iterable[Run]) -> list[Run]:
 
 
 def retry(store: Store, run_ids: Iterable[str]) -> int:
-    """Queue failed, cancelled and diverged runs again, from step 0; returns how many."""
+    """Queue failed, cancelled and diverged runs again; returns how many.
+
+    A batch that failed and is tried again as a whole goes on from its checkpoint; everything else starts at step 0.
+    """
     with store.writing() as connection:
-        chosen = [row for part in _chunks(run_ids) for row in connection.execute(_retriable(part))]
-        again = {row.id: Run(row.experiment, _config(row)) for row in chosen}
+        chosen = {row.id: row for part in chunks(run_ids) for row in connection.execute(_retriable(part))}
+        resumed = resume_failed_jobs(connection, [i for i, row in chosen.items() if row.state in _SUBMIT_AGAIN])
+        again = {i: Run(row.experiment, _config(row)) for i, row in chosen.items() if i not in resumed}
         _clear(connection, again)
         _enqueue(connection, again)
-    return len(again)
+    return len(chosen)
 
 
 def request_cancel(store: Store, *, sweep_id: str | None = None, run_ids: Iterable[str] | None = None) -> int:
@@ -215,31 +224,37 @@ def shape_digest(key: str) -> str:
 
 
 def _states(connection: Connection, run_ids: Iterable[str]) -> dict[str, str]:
-    parts = (connection.execute(sa.select(run.c.id, run.c.state).where(run.c.id.in_(p))) for p in _chunks(run_ids))
+    parts = (connection.execute(sa.select(run.c.id, run.c.state).where(run.c.id.in_(p))) for p in chunks(run_ids))
     return {row.id: row.state for part in parts for row in part}
 
 
 def _retriable(run_ids: Collection[str]) -> sa.Select[Any]:
-    return sa.select(run.c.id, run.c.experiment, run.c.config).where(run.c.id.in_(run_ids), run.c.state.in_(_RETRIABLE))
+    columns = (run.c.id, run.c.experiment, run.c.config, run.c.state)
+    return sa.select(*columns).where(run.c.id.in_(run_ids), run.c.state.in_(_RETRIABLE))
 
 
 def _config(row: Any) -> ExperimentConfig:
-    return experiment(row.experiment).config_class.model_validate(row.config)
+    try:
+        return experiment(row.experiment).config_class.model_validate(row.config)
+    except (KeyError, ValueError) as error:
+        raise StoreError(
+            f"Run {row.id} was written by a version with other settings; submit its sweep anew."
+        ) from error
 
 
 def _clear(connection: Connection, run_ids: Iterable[str]) -> None:
     """Back to the state of a run that was never started."""
-    fresh = dict.fromkeys(("device", "started_at", "finished_at", "layout_id", "final", "job_id"))
-    for part in _chunks(run_ids):
-        for table in (history, history_block, array):
-            connection.execute(sa.delete(table).where(table.c.run_id.in_(part)))
-        values = {**fresh, "state": RunState.QUEUED.value, "step": 0, "error": "", "traceback": ""}
+    ids = list(run_ids)
+    forget_records(connection, ids)
+    fresh = dict.fromkeys(("device", "started_at", "finished_at", "job_id"))
+    for part in chunks(ids):
+        values = {**fresh, "state": RunState.QUEUED.value, "error": "", "traceback": ""}
         connection.execute(sa.update(run).where(run.c.id.in_(part)).values(**values))
 
 
 def _cancel(connection: Connection, run_ids: Iterable[str]) -> int:
     cancelled = 0
-    for part in _chunks(run_ids):
+    for part in chunks(run_ids):
         chosen = sa.update(run).where(run.c.id.in_(part), run.c.state.in_(ACTIVE))
         values = {"state": RunState.CANCELLED.value, "finished_at": time.time()}
         cancelled += connection.execute(chosen.values(**values)).rowcount
@@ -258,13 +273,7 @@ def _drop_unwanted_jobs(connection: Connection) -> None:
 
 def _delete(connection: Connection, run_ids: Sequence[str]) -> int:
     _cancel(connection, run_ids)
-    results = [connection.execute(sa.delete(run).where(run.c.id.in_(part))) for part in _chunks(run_ids)]
+    results = [connection.execute(sa.delete(run).where(run.c.id.in_(part))) for part in chunks(run_ids)]
     used = sa.select(sweep_run.c.run_id).where(sweep_run.c.sweep_id == sweep.c.id).exists()
     connection.execute(sa.delete(sweep).where(~used))
     return sum(result.rowcount for result in results)
-
-
-def _chunks(run_ids: Iterable[str]) -> Iterator[list[str]]:
-    """The ids in parts no longer than a statement may have parameters."""
-    ids = list(run_ids)
-    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))

@@ -10,7 +10,8 @@ from sqlalchemy import Boolean, Column, Connection, Engine, Float, ForeignKey, I
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from werank_core.store.errors import READ_ONLY, StoreError, sentence
+from werank_core.store.errors import READ_ONLY, StoreError, explained
+from werank_core.store.files import StoreFile
 
 metadata = sa.MetaData(
     naming_convention={
@@ -43,7 +44,10 @@ sweep = sa.Table(
     Column("created_at", Float, nullable=False, index=True),
 )
 
-# What a worker claims. `attempt` counts claims and is the fencing token; `lost` counts workers that died under it.
+# What a worker claims. `attempt` counts claims and is the fencing token. `lost` counts workers that died under it and
+# `silent` those that were not heard of any more, both since it last got further than step `reached` (recorded, or kept
+# in a checkpoint). `seconds` went into `run_steps` steps of single runs, the current attempt's `attempt_seconds` into
+# `attempt_steps` steps of the batch.
 job = sa.Table(
     "job",
     metadata,
@@ -56,11 +60,16 @@ job = sa.Table(
     Column("state", String(10), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("lost", Integer, nullable=False),
+    Column("silent", Integer, nullable=False, server_default="0"),
+    Column("reached", Integer),
     Column("cancel_requested", Boolean, nullable=False),
     Column("worker", String(120)),
     Column("device", String(60)),
     Column("step", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
+    Column("run_steps", sa.BigInteger),
+    Column("attempt_seconds", Float),
+    Column("attempt_steps", Integer),
     Column("log", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("position", Integer, nullable=False),
@@ -160,27 +169,50 @@ class Store:
 
     engine: Engine
     read_only: bool = False
+    file: StoreFile | None = None
+    """Where the store is one file: that which was opened, watched for being replaced."""
+
+    @property
+    def opened(self) -> int:
+        """How often another file was found in its place: part of the key of everything that is kept of the store."""
+        return 0 if self.file is None else self.file.generation
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection inside one transaction: everything read through it is of one moment."""
-        with _explained(), self.engine.begin() as connection:
-            yield connection
+        with _explained():
+            if self.file is not None:
+                self.file.look(self.engine)
+            with self.engine.begin() as connection:
+                yield connection
+                if self.file is not None:
+                    self.file.note_log()
 
     @contextmanager
-    def writing(self, *, bump: bool = True) -> Iterator[Connection]:
-        """A connection inside one write transaction that moves `store_revision` on, unless told not to."""
+    def writing(self, *, bump: bool = True, durable: bool = False) -> Iterator[Connection]:
+        """A connection inside one write transaction that moves `store_revision` on, unless told not to.
+
+        A `durable` one survives a power cut, and with it every transaction before it; others survive every crash but
+        that one.
+        """
         if self.read_only:
             raise StoreError(READ_ONLY)
-        with _explained(), self._writer.begin() as connection:
-            if bump:
-                # First: the counter's row lock makes writers take turns in every database, as SQLite's one lock does.
-                connection.execute(_BUMP)
-            yield connection
+        with _explained():
+            if self.file is not None:
+                self.file.look(self.engine)
+            with self._writers[durable].begin() as connection:
+                if bump:
+                    # First: its row lock makes writers take turns in every database, as SQLite's one lock does.
+                    connection.execute(_BUMP)
+                yield connection
+                if self.file is not None:
+                    self.file.note_log()
+            if self.file is not None:
+                self.file.confirm()
 
     @cached_property
-    def _writer(self) -> Engine:
-        return self.engine.execution_options(write=True)
+    def _writers(self) -> dict[bool, Engine]:
+        return {durable: self.engine.execution_options(write=True, durable=durable) for durable in (False, True)}
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -191,8 +223,8 @@ class Store:
 def _explained() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
-        raise StoreError(sentence(error)) from error
+    except (SQLAlchemyError, UnicodeError) as error:
+        raise explained(error) from error
 
 
 @cache

@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from werank_core.store.claims import lease_lives, shown_state
+from werank_core.store.errors import StoreError
 from werank_core.store.runs import shape_digest
 from werank_core.store.schema import Store, job, machine, meta, run, sweep_run
 from werank_core.vocabulary import RunState
@@ -55,13 +57,28 @@ class MachineStatus:
 
 def revision(store: Store) -> int:
     """A number that changes with every change of state or record: the cache key of everything read."""
+    return revision_and_silent(store)[0]
+
+
+def revision_and_silent(store: Store) -> tuple[int, int]:
+    """The revision, and how many jobs' leases ran out: this changes what is shown without any change to the store.
+
+    Raises:
+        StoreError: one sentence, when the store has lost its revision.
+    """
+    silent = sa.select(sa.func.count()).select_from(job).where(job.c.state == RunState.RUNNING.value, ~lease_lives())
+    statement = sa.select(meta.c.number, silent.scalar_subquery()).where(meta.c.name == "revision")
     with store.reading() as connection:
-        return int(connection.execute(sa.select(meta.c.number).where(meta.c.name == "revision")).scalar_one())
+        row = connection.execute(statement).first()
+    if row is None:
+        raise StoreError("The store is damaged, its revision is missing: restore it from a copy or choose another one.")
+    return int(row[0]), int(row[1])
 
 
 def sweep_revision(store: Store, sweep_id: str) -> tuple[float, ...]:
     """Numbers that change with every change of state or record of the sweep's own runs, whatever others do."""
-    counts = [sa.func.count().filter(run.c.state == state.value) for state in RunState]
+    shown = shown_state()
+    counts = [sa.func.count().filter(shown == state.value) for state in RunState]
     times = sa.func.coalesce(sa.func.max(run.c.finished_at), 0.0), sa.func.coalesce(sa.func.max(run.c.started_at), 0.0)
     statement = (
         sa.select(sa.func.coalesce(sa.func.sum(run.c.step), 0), *times, *counts)
@@ -73,7 +90,7 @@ def sweep_revision(store: Store, sweep_id: str) -> tuple[float, ...]:
 
 
 def progress(store: Store, sweep_id: str) -> Progress:
-    """How far the sweep is, and when it will be done if that can be told."""
+    """How far the sweep is, and when it will be done if that can be told; without a live lease nothing runs."""
     with store.reading() as connection:
         groups = connection.execute(_grouped(sweep_id)).all()
         jobs = _jobs(connection, sorted({group.job_id for group in groups if group.job_id}))
@@ -99,15 +116,21 @@ def progress(store: Store, sweep_id: str) -> Progress:
 def _grouped(sweep_id: str) -> sa.Select[Any]:
     """The sweep's runs, added up by state and job."""
     members = sa.select(sweep_run.c.run_id).where(sweep_run.c.sweep_id == sweep_id)
-    sums = (sa.func.sum(run.c.step).label("step"), sa.func.sum(run.c.num_steps).label("num_steps"))
-    counts = (sa.func.count().label("runs"), sa.func.max(run.c.num_steps).label("longest"))
-    statement = sa.select(run.c.state, run.c.job_id, *sums, *counts).where(run.c.id.in_(members))
-    return statement.group_by(run.c.state, run.c.job_id)
+    own = sa.select(shown_state(), run.c.job_id, run.c.step, run.c.num_steps).where(run.c.id.in_(members)).subquery()
+    sums = (sa.func.sum(own.c.step).label("step"), sa.func.sum(own.c.num_steps).label("num_steps"))
+    counts = (sa.func.count().label("runs"), sa.func.max(own.c.num_steps).label("longest"))
+    return sa.select(own.c.state, own.c.job_id, *sums, *counts).group_by(own.c.state, own.c.job_id)
 
 
 def _jobs(connection: Connection, job_ids: Sequence[str]) -> Sequence[Any]:
-    columns = (job.c.id, job.c.state, job.c.step, job.c.num_steps, job.c.device, job.c.shape, job.c.started_at)
-    return connection.execute(sa.select(*columns).where(job.c.id.in_(job_ids))).all()
+    columns = (job.c.id, _shown_job_state(), job.c.step, job.c.num_steps, job.c.device, job.c.shape)
+    pace = (job.c.attempt_seconds, job.c.attempt_steps)
+    return connection.execute(sa.select(*columns, *pace).where(job.c.id.in_(job_ids))).all()
+
+
+def _shown_job_state() -> sa.ColumnElement[str]:
+    silent = sa.and_(job.c.state == RunState.RUNNING.value, ~lease_lives())
+    return sa.case((silent, RunState.QUEUED.value), else_=job.c.state).label("state")
 
 
 def _steps_done(group: Any, going: Mapping[str, int]) -> int:
@@ -127,10 +150,18 @@ def _steps_left(groups: Sequence[Any], done: Sequence[int]) -> dict[str, int]:
 
 
 def _eta(connection: Connection, jobs: Sequence[Any], left: Mapping[str, int], slots: int) -> float | None:
-    """Seconds: work left over slots, but never less than the longest batch needs; None while a cost is unknown."""
+    """Seconds: work left over slots, but never less than the longest batch needs; None while a cost is unknown.
+
+    A batch that runs is judged by its own pace: however many of its runs ended early, its steps take what they take.
+    """
     waiting = [row for row in jobs if row.id in left]
     costs = {shape: _step_seconds(connection, shape) for shape in {row.shape for row in waiting}}
-    needed = [left[row.id] * cost for row in waiting if (cost := costs[row.shape]) is not None]
+    needed = []
+    for row in waiting:
+        if row.state == RunState.RUNNING.value and row.attempt_steps and row.attempt_seconds:
+            needed.append((row.num_steps - row.step) * row.attempt_seconds / row.attempt_steps)
+        elif (cost := costs[row.shape]) is not None:
+            needed.append(left[row.id] * cost)
     if len(needed) < len(left):
         return None
     return max([sum(needed) / max(1, min(slots, len(needed))), *needed], default=0.0)
@@ -148,26 +179,34 @@ def shape_seconds(store: Store, shape: str) -> float | None:
 
 
 def _step_seconds(connection: Connection, shape: str) -> float | None:
-    """From the newest finished batches, else from how far the running ones are."""
-    columns = (job.c.run_ids, job.c.num_steps, job.c.seconds, job.c.step, job.c.started_at, job.c.heartbeat_at)
+    """From the newest finished batches, else from how far the running ones are; by the steps really taken."""
+    columns = (
+        *(job.c.run_ids, job.c.step, job.c.num_steps, job.c.seconds, job.c.run_steps),
+        *(job.c.attempt_seconds, job.c.attempt_steps),
+    )
     chosen = sa.select(*columns).where(job.c.shape == shape)
     ended = chosen.where(job.c.state == RunState.FINISHED.value, job.c.seconds > 0)
     rows = connection.execute(ended.order_by(job.c.finished_at.desc()).limit(10)).all()
-    work: int = sum(len(row.run_ids) * row.num_steps for row in rows)
+    work: int = sum(_run_steps(row) for row in rows)
     if work:
         return float(sum(row.seconds for row in rows)) / work
-    going = chosen.where(job.c.state == RunState.RUNNING.value, job.c.step > 0)
+    going = chosen.where(job.c.state == RunState.RUNNING.value, job.c.attempt_steps > 0)
     rows = connection.execute(going).all()
-    work = sum(len(row.run_ids) * row.step for row in rows)
-    spent = float(sum((row.heartbeat_at or time.time()) - row.started_at for row in rows))
+    work = sum(len(row.run_ids) * row.attempt_steps for row in rows)
+    spent = sum(float(row.attempt_seconds or 0.0) for row in rows)
     return spent / work if work and spent > 0 else None
+
+
+def _run_steps(row: Any) -> int:
+    """Steps of single runs that a finished job took; one of an earlier version tells the step it ended at only."""
+    return int(len(row.run_ids) * (row.step or row.num_steps) if row.run_steps is None else row.run_steps)
 
 
 def machine_status(store: Store) -> MachineStatus:
     """The queue's length, and the supervisors that were seen lately."""
     with store.reading() as connection:
         seen = connection.execute(sa.select(machine).where(machine.c.seen_at > time.time() - SEEN_SECONDS)).all()
-        states = list(connection.execute(sa.select(job.c.state).where(job.c.state.in_(_ACTIVE))).scalars())
+        states = list(connection.execute(sa.select(_shown_job_state()).where(job.c.state.in_(_ACTIVE))).scalars())
     return MachineStatus(
         queued_jobs=states.count(RunState.QUEUED.value),
         running_jobs=states.count(RunState.RUNNING.value),

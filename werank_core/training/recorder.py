@@ -21,12 +21,18 @@ def on_rows(split: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class Sink(Protocol):
     """Where records end up; axis 0 of every array is the run axis of the batch."""
 
-    def write(self, step: int, values: Mapping[str, np.ndarray], arrays: Mapping[ArrayKey, np.ndarray]) -> None:
-        """Keep metrics `(R,)` or `(R, L)` and float32 arrays `(R, ...)` of one step; again replaces it."""
+    def write(self, step: int, values: Mapping[str, np.ndarray], arrays: Mapping[ArrayKey, np.ndarray]) -> bool:
+        """Keep metrics `(R,)` or `(R, L)` and float32 arrays `(R, ...)` of one step; again replaces it.
+
+        False when they could not be kept: the step is to be recorded again by whoever goes on from its checkpoint.
+        """
 
     def should_stop(self, step: int) -> bool:
         """True once somebody asked for the end (a cancel, a termination signal); asked before every step, so `step`,
         the steps taken so far, is also the sink's measure of progress. Must be cheap: a flag, no query."""
+
+    def may_save(self, step: int) -> bool:
+        """Asked before a checkpoint is kept: what was recorded before it is safe now; False forbids it."""
 
 
 @dataclass
@@ -38,12 +44,17 @@ class MemorySink:
     arrays: dict[int, dict[ArrayKey, np.ndarray]] = field(default_factory=dict)
     stop_at: int | None = None
 
-    def write(self, step: int, values: Mapping[str, np.ndarray], arrays: Mapping[ArrayKey, np.ndarray]) -> None:
+    def write(self, step: int, values: Mapping[str, np.ndarray], arrays: Mapping[ArrayKey, np.ndarray]) -> bool:
         """Append one record."""
         self.steps.append(step)
         self.values.append(dict(values))
         if arrays:
             self.arrays[step] = dict(arrays)
+        return True
+
+    def may_save(self, step: int) -> bool:
+        """Always."""
+        return True
 
     def should_stop(self, step: int) -> bool:
         """True from step `stop_at` on."""
@@ -60,23 +71,30 @@ class Recorder:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def record(self, step: int, values: Mapping[str, Tensor], arrays: Mapping[ArrayKey, Tensor] | None = None) -> None:
+    def record(self, step: int, values: Mapping[str, Tensor], arrays: Mapping[ArrayKey, Tensor] | None = None) -> bool:
         """Keep the metrics (and arrays) of one step.
 
         Args:
             step: optimizer steps taken so far; 0 is the untrained model.
             values: `name` or `split/name` -> `(R,)`, or `(R, L)` for one value a layer.
             arrays: `(name, layer)` -> `(R, ...)`: spectra, pictures of the representations.
+
+        Returns:
+            False when they could not be kept: the trainer should save a checkpoint and return.
         """
         plain: dict[str, np.ndarray] = {}
         for device in dict.fromkeys(value.device for value in values.values()):
             plain |= _on_host({name: value for name, value in values.items() if value.device == device})
         copied = {key: array.detach().float().cpu().numpy() for key, array in (arrays or {}).items()}
-        self._sink.write(step, plain, copied)
+        return self._sink.write(step, plain, copied)
 
     def should_stop(self, step: int) -> bool:
         """True once the trainer should save a checkpoint and return; asked before every step."""
         return self._sink.should_stop(step)
+
+    def may_save(self, step: int) -> bool:
+        """True when a checkpoint of this step may be kept; asked right before."""
+        return self._sink.may_save(step)
 
 
 def _on_host(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -1,0 +1,165 @@
+"""Checkpoints: the newest sound one of the same batch, whatever happened to the file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from werank_core.training.checkpoints import Checkpoints
+
+
+class Counting:
+    """A task of two tensors."""
+
+    def __init__(self) -> None:
+        self.weight = torch.zeros(64)
+        self.cursor = torch.tensor(0)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"weight": self.weight, "cursor": self.cursor}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.weight, self.cursor = state["weight"], state["cursor"]
+
+    def at(self, step: int) -> "Counting":
+        self.weight, self.cursor = torch.full((64,), float(step)), torch.tensor(step)
+        return self
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints" / "job.safetensors"
+
+
+def restored(path: Path, batch: str = "a-b") -> tuple[int, float, int]:
+    task = Counting()
+    step = Checkpoints(path, batch).restore(task)
+    return step, float(task.weight[0]), int(task.cursor)
+
+
+def names(path: Path) -> set[str]:
+    return {found.suffix for found in path.parent.iterdir()}
+
+
+def test_the_newest_is_restored_and_the_one_before_kept(path: Path) -> None:
+    assert restored(path) == (0, 0.0, 0)
+    for step in (3, 7):
+        assert Checkpoints(path, "a-b").save(Counting().at(step), step)
+    assert restored(path) == (7, 7.0, 7)
+    assert names(path) == {".safetensors", ".previous"}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def one_bit_flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def header_only(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: 8 + int.from_bytes(data[:8], "little")])
+
+
+def without_a_tensor(path: Path) -> None:
+    save_file({"weight": torch.ones(64)}, path, {"batch": "a-b", "step": "7", "digest": "0"})
+
+
+def without_a_step(path: Path) -> None:
+    save_file({"weight": torch.ones(64), "cursor": torch.tensor(1)}, path, {"batch": "a-b"})
+
+
+DAMAGES = [cut, emptied, zeroed, one_bit_flipped, header_only, without_a_tensor, without_a_step]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_one_is_set_aside_with_a_note_and_the_one_before_takes_its_place(
+    path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (3, 7):
+        Checkpoints(path, "a-b").save(Counting().at(step), step)
+    damage(path)
+    assert restored(path) == (3, 3.0, 3)
+    assert names(path) == {".damaged", ".previous"}
+    assert "job.safetensors is damaged and set aside as job.damaged" in capsys.readouterr().out
+    Checkpoints(path, "a-b").save(Counting().at(9), 9)
+    assert restored(path) == (9, 9.0, 9)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_without_a_sound_one_training_starts_at_step_0(path: Path, damage: Callable[[Path], None]) -> None:
+    for step in (3, 7):
+        Checkpoints(path, "a-b").save(Counting().at(step), step)
+    damage(path)
+    damage(path.with_suffix(".previous"))
+    assert restored(path) == (0, 0.0, 0)
+
+
+def test_that_of_another_batch_or_order_is_left_alone(path: Path) -> None:
+    Checkpoints(path, "a-b").save(Counting().at(3), 3)
+    assert restored(path, "b-a") == (0, 0.0, 0)
+    Checkpoints(path, "b-a").save(Counting().at(5), 5)
+    assert restored(path, "b-a") == (5, 5.0, 5)
+    assert restored(path) == (3, 3.0, 3), "the one before is of this batch"
+
+
+def test_a_state_of_another_shape_is_not_restored(path: Path) -> None:
+    wider = Counting().at(3)
+    wider.weight = torch.ones(65)
+    Checkpoints(path, "a-b").save(wider, 3)
+    assert restored(path) == (0, 0.0, 0)
+
+
+def test_a_disk_that_takes_nothing_costs_no_work(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Checkpoints(path, "a-b").save(Counting().at(3), 3)
+
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("werank_core.training.checkpoints.os.fsync", refuse)
+        assert not Checkpoints(path, "a-b").save(Counting().at(7), 7)
+    assert "No space left on device" in capsys.readouterr().out
+    assert names(path) == {".safetensors"}
+    assert restored(path) == (3, 3.0, 3)
+
+
+def test_a_folder_that_cannot_be_made_costs_no_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert not Checkpoints(tmp_path / "file" / "job.safetensors", "a-b").save(Counting(), 1)
+    assert Checkpoints(tmp_path / "file" / "job.safetensors", "a-b").restore(Counting()) == 0
+
+
+def test_a_retired_one_still_serves(path: Path) -> None:
+    """Whoever could not write the end down goes on from there."""
+    Checkpoints(path, "a-b").save(Counting().at(3), 3)
+    Checkpoints(path, "a-b").retire()
+    assert names(path) == {".previous"}
+    assert restored(path) == (3, 3.0, 3)
+
+
+def test_scalars_empty_and_half_precision_tensors_come_back(path: Path) -> None:
+    task = Counting()
+    tensors = {"scalar": torch.tensor(2.5), "empty": torch.zeros(0, 3), "half": torch.ones(3, dtype=torch.bfloat16)}
+    task.state = lambda: tensors  # type: ignore[method-assign]
+    found: dict[str, Tensor] = {}
+    task.restore = found.update  # type: ignore[method-assign]
+    assert Checkpoints(path, "a").save(task, 2)
+    assert Checkpoints(path, "a").restore(task) == 2
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
