@@ -1,7 +1,7 @@
 """Graphs: does WERank help self-supervised learning on graphs?"""
 
+from pages.components.data_sets import checked_data, show_own_graph
 from pages.components.experiment_page import show_experiment
-from pages.components.graph_data import graph_is_there, show_own_graph
 from pages.components.graph_panels import show_embeddings, show_grams, show_probe_curves, show_schedules
 from werank_core.config import penalty_formula
 from werank_core.experiments import experiment
@@ -35,6 +35,6 @@ show_experiment(
         "Gram matrices": show_grams,
         "Probe": show_probe_curves,
     },
-    data_check=graph_is_there,
+    data_check=checked_data,
     footer=show_own_graph,
 )

@@ -1,13 +1,13 @@
 """Rank collapse: how far do weight decay and cluster variation decide the rank of a classifier?"""
 
 from pages.components.collapse_panels import (
-    image_data_is_there,
     show_both_knobs,
     show_certificate,
     show_closed_form,
     show_compression,
     show_ranks,
 )
+from pages.components.data_sets import checked_data, show_own_images
 from pages.components.experiment_page import show_experiment
 from werank_core.experiments import experiment
 
@@ -47,5 +47,6 @@ show_experiment(
         "Both knobs": show_both_knobs,
         "Compression": show_compression,
     },
-    data_check=image_data_is_there,
+    data_check=checked_data,
+    footer=show_own_images,
 )

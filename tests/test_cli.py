@@ -34,7 +34,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     settings.settings.cache_clear()
 
 
-def finish_all(store: Store, outcome: RunState = RunState.FINISHED) -> None:
+def finish_all(store: Store, outcome: RunState = RunState.FINISHED, error: str = "") -> None:
     """Train nothing: record known numbers for every waiting job."""
     while claimed := queue.claim(store, "test"):
         queue.started_on(store, claimed, "cpu")
@@ -43,7 +43,7 @@ def finish_all(store: Store, outcome: RunState = RunState.FINISHED) -> None:
             sizes = {"test/measured_rows": 0 * values + 34, "test/representation_width": 0 * values + 64}
             record = {"test/loss": values, "test/effective_rank": values + step, **sizes}
             StoreSink(store, claimed).write(step, record, {})
-        queue.finish(store, claimed, outcome, seconds=1.0)
+        queue.finish(store, claimed, outcome, error, seconds=1.0)
 
 
 def one_sweep(store: Store) -> pd.Series:
@@ -90,7 +90,7 @@ def test_every_option_of_the_schema_is_there(capsys: pytest.CaptureFixture[str])
         assert caught.value.code == 0
         said = capsys.readouterr().out
         for name, field in experiment.config_class.model_fields.items():
-            if name not in ("strength", "model_seed", "data_seed"):
+            if name not in {"strength", "model_seed", "data_seed", *experiment.config_class.identity_fields()}:
                 assert f"--{name}" in said
                 assert (field.description or "").split()[0] in said
 
@@ -154,9 +154,13 @@ def test_waiting_ends_with_a_table_and_the_cost_is_known_next_time(
     assert main([*SMALL, "--first_seed", "5", "--detach"]) == 0
 
 
-def test_a_failed_run_is_told_by_the_exit_code(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_sweep, "ensure_supervisor", lambda _: finish_all(store, RunState.FAILED))
+def test_a_failed_run_is_told_by_the_exit_code_and_its_reason(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "a class has [1] sample; it cannot be both trained and tested on."
+    monkeypatch.setattr(cli_sweep, "ensure_supervisor", lambda _: finish_all(store, RunState.FAILED, reason))
     assert main(SMALL) == 1
+    assert f"4 failed: {reason}" in capsys.readouterr().out
 
 
 def test_ctrl_c_leaves_it_running_and_says_how_to_stop_it(

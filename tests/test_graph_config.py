@@ -48,7 +48,7 @@ def test_scale_multiplies_all_rates() -> None:
 
 def test_identity_ignores_the_machine_and_what_has_no_effect() -> None:
     base = GraphConfig()
-    assert base.digest() == base.replaced(memory_share=0.1, download=True, temperature=9.0, own_graph="x").digest()
+    assert base.digest() == base.replaced(memory_share=0.1, temperature=9.0, own_graph="x").digest()
     assert base.digest() != base.replaced(epochs=201).digest()
     assert base.digest() != base.replaced(num_nodes=999).digest()
     assert base.digest() != base.replaced(probe_protocol="bgrl").digest()
@@ -89,3 +89,22 @@ def test_what_does_not_fit_is_explained(changes: dict[str, Any], sentence: str) 
 def test_widths_follow_depth() -> None:
     assert GraphConfig(depth=3, hidden_width=7, output_width=5).widths == (7, 7, 5)
     assert GraphConfig(depth=1, output_width=5).widths == (5,)
+
+
+def test_records_of_earlier_versions_stay_readable() -> None:
+    """They hold `download`, which decided nothing; what nobody knows is still refused."""
+    assert GraphConfig.model_validate({"download": True, "epochs": 77}) == GraphConfig(epochs=77)
+    with pytest.raises(ValidationError, match="downlaod"):
+        GraphConfig.model_validate({"downlaod": True})
+
+
+def test_the_content_of_data_counts_where_no_seed_makes_them() -> None:
+    cora = GraphConfig(dataset="cora")
+    assert cora.digest() != cora.replaced(data_digest="0" * 16).digest()
+    assert GraphConfig().digest() == GraphConfig(data_digest="0" * 16).digest()
+
+
+def test_classes_of_the_block_model_are_large_enough_to_be_split() -> None:
+    assert GraphConfig(num_nodes=60, num_classes=20).num_classes == 20
+    with pytest.raises(ValidationError, match="num_nodes = 60 is too few for num_classes = 21: a class needs 3 nodes"):
+        GraphConfig(num_nodes=60, num_classes=21)

@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from tyro.extras import SubcommandApp
 
+from werank_core.cli_data import data_app
 from werank_core.cli_sweep import CommandError, SweepArguments, arguments_class, run_sweep
 from werank_core.config import explain
+from werank_core.datasets.errors import DataError
 from werank_core.experiments import EXPERIMENTS
 from werank_core.jobs.supervisor import Ending, ensure_supervisor, serve
 from werank_core.settings import SettingsError, settings
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused([str(error)], error.code)
     except SettingsError as error:
         return _refused([str(error)], 2)
-    except StoreError as error:
+    except (StoreError, DataError) as error:
         return _refused([str(error)], 1)
     except BrokenPipeError:  # `... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,6 +70,7 @@ def _app(given: Sequence[str]) -> SubcommandApp:
         sweeps.command(name=experiment.name)(options)
     app = SubcommandApp()
     app.command(sweeps, name="sweep", help="Run a strength sweep of an experiment.")
+    app.command(data_app(), name="data", help="Fetch public data sets, add your own, list and remove them.")
     app.command(name="worker")(worker)
     app.command(name="runs")(list_runs)
     app.command(name="cancel")(cancel)

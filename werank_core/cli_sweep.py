@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from werank_core.cli_data import fetch_shown
 from werank_core.config import trait
+from werank_core.datasets.identity import identified, missing_download
 from werank_core.experiments import EXPERIMENTS, Experiment, Preset
 from werank_core.jobs.places import Places
 from werank_core.jobs.supervisor import ensure_supervisor
@@ -56,6 +58,7 @@ class SweepArguments:
     experiment: ClassVar[str] = ""
     preset: Annotated[str, tyro.conf.arg(help="Start from this preset; other options change it.")] = ""
     detach: Annotated[bool, tyro.conf.arg(help="Do not wait for the end.")] = False
+    download: Annotated[bool, tyro.conf.arg(help="Fetch the data first where they are not there yet.")] = False
 
 
 def arguments_class(of: Experiment, given: Sequence[str]) -> type[SweepArguments]:
@@ -76,7 +79,7 @@ def arguments_class(of: Experiment, given: Sequence[str]) -> type[SweepArguments
     own = [
         _option(name, info, getattr(base.config, name))
         for name, info in of.config_class.model_fields.items()
-        if name not in _MADE_BY_THE_SWEEP
+        if name not in {*_MADE_BY_THE_SWEEP, *of.config_class.identity_fields()}
     ]
     namespace = {"experiment": of.name, "__doc__": of.question}
     return make_dataclass(f"{of.name}_sweep", [*shared, *own], bases=(SweepArguments,), namespace=namespace)
@@ -138,7 +141,8 @@ def spec_from(arguments: SweepArguments) -> SweepSpec:
         ValidationError: when a value is not allowed.
     """
     of = EXPERIMENTS[arguments.experiment]
-    own = [name for name in of.config_class.model_fields if name not in _MADE_BY_THE_SWEEP]
+    skipped = {*_MADE_BY_THE_SWEEP, *of.config_class.identity_fields()}
+    own = [name for name in of.config_class.model_fields if name not in skipped]
     config = of.config_class.model_validate(_given(arguments, of.config_class.model_fields, own))
     shared = _given(arguments, SweepSpec.model_fields, _SWEEP_FIELDS)
     return SweepSpec.model_validate({"experiment": of.name, "config": config, **shared})
@@ -155,6 +159,9 @@ def run_sweep(arguments: SweepArguments, store: Store, settings: Settings) -> in
     if settings.demo:
         raise StoreError(READ_ONLY)
     spec = spec_from(arguments)
+    if arguments.download and (missing := missing_download(spec.config, settings.data_folder)):
+        fetch_shown(missing, settings)
+    spec = spec.model_copy(update={"config": identified(spec.config, settings.data_folder)})
     _check_name(store, spec)
     console = Console(stderr=True)
     cost = queries.predicted_seconds(store, spec, settings.slots)

@@ -20,9 +20,9 @@ _CHOICE_DISTANCE = 1.0
 def step_growth(known: ExperimentConfig, wanted: ExperimentConfig) -> float | None:
     """How many times as long a step of `wanted` takes as one of `known`: Π (size ratio)^exponent.
 
-    None where the size of the data is not known beforehand, which is so for graphs of one's own.
+    None where the size of the data is not known beforehand, which is so for data of one's own.
     """
-    if _own_graph(known) != _own_graph(wanted):
+    if _own_data(known) != _own_data(wanted):
         return None
     return math.exp(sum(_log_growth(known, wanted)))
 
@@ -49,7 +49,7 @@ def sizes(config: ExperimentConfig) -> dict[str, float]:
     if isinstance(config, RankCollapseConfig):
         rows = config.num_samples if config.dataset == "mixture" else config.image_samples
         batch = min(config.batch_size or rows, rows)
-        return {"width": config.width, "depth": config.depth, "rows": batch, "classes": config.classes}
+        return {"width": config.width, "depth": config.depth, "rows": batch, "classes": max(1, config.classes)}
     return {}
 
 
@@ -62,9 +62,12 @@ def _graph_sizes(config: GraphConfig) -> dict[str, float]:
     return {"nodes": found.num_nodes, "degree": found.num_edges / found.num_nodes, "features": found.num_features}
 
 
-def _own_graph(config: ExperimentConfig) -> str:
-    return config.own_graph if isinstance(config, GraphConfig) and config.dataset == "own" else ""
+def _own_data(config: ExperimentConfig) -> str:
+    """Name and content of data of one's own."""
+    fields = ("own_graph", "own_images", "data_digest") if getattr(config, "dataset", "").startswith("own") else ()
+    return " ".join(str(getattr(config, name, "")) for name in fields)
 
 
 def _choices(config: ExperimentConfig) -> dict[str, Any]:
-    return {name: value for name, value in config.effective().items() if isinstance(value, (str, bool))}
+    skipped = config.identity_fields()
+    return {n: v for n, v in config.effective().items() if isinstance(v, (str, bool)) and n not in skipped}

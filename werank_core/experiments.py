@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from werank_core import __version__
@@ -203,17 +203,21 @@ EXPERIMENTS: dict[str, Experiment] = {
     )
 }
 
-# The rooms whose code decides a recorded number.
-_NUMERIC_ROOMS = (
-    "training",
-    "models",
-    "datasets",
-    "metrics",
-    "theory",
-    "regularizers.py",
-    "objectives.py",
-    "augmentations.py",
-    "streams.py",
+# The rooms that cannot change a recorded number: they keep, queue, show or start runs. Everything else counts, also
+# what is added later. Library versions do not: requirements.txt pins them.
+_ROOMS_WITHOUT_NUMBERS = (
+    "__main__.py",
+    "cli",
+    "cli.py",
+    "cli_*.py",
+    "costs.py",
+    "figures",
+    "jobs",
+    "monitor",
+    "names.py",
+    "report",
+    "statistics",
+    "store",
 )
 
 
@@ -230,11 +234,15 @@ def experiment(name: str) -> Experiment:
 
 @cache
 def code_version() -> str:
-    """Package version and a hash of the code that decides numbers: runs of different versions are never merged."""
-    root = Path(__file__).parent
-    rooms = [root / room for room in _NUMERIC_ROOMS]
-    files = sorted(f for room in rooms for f in (room.rglob("*.py") if room.is_dir() else [room]) if f.exists())
+    """Package version and a hash of the code that may decide numbers: runs of different versions are never merged."""
+    return f"{__version__}+{hashed_code(Path(__file__).parent)}"
+
+
+def hashed_code(package: Path) -> str:
+    """8 hex digits over every Python file of a package tree, but for the rooms that cannot change a number."""
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
-    return f"{__version__}+{digest.hexdigest()[:8]}"
+    for file in sorted(package.rglob("*.py")):
+        path = file.relative_to(package)
+        if not any(PurePath(path.parts[0]).match(room) for room in _ROOMS_WITHOUT_NUMBERS):
+            digest.update(path.as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:8]

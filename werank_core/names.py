@@ -36,7 +36,8 @@ def made_name(spec: SweepSpec) -> str:
     head = preset.title
     if "dataset" in changed:
         data = str(changed.pop("dataset"))
-        head = one_line(changed.pop("own_graph", ""))[:40] or _SPELLED.get(data, spelled(data).capitalize())
+        own = changed.pop("own_graph", "") or changed.pop("own_images", "")
+        head = one_line(own)[:40] or _SPELLED.get(data, spelled(data).capitalize())
     elif preset.second_axis not in (None, spec.second_axis):
         changed |= {str(preset.second_axis): getattr(spec.config, str(preset.second_axis))}
     if spec.second_axis not in (None, preset.second_axis):
@@ -58,8 +59,8 @@ def nearest_preset(spec: SweepSpec) -> str:
 def differing_fields(
     config: ExperimentConfig, base: ExperimentConfig, without: Iterable[str | None] = ()
 ) -> dict[str, Any]:
-    """The settings that have an effect and another value than in `base`; strength and seeds left out."""
-    skipped = {*_SEEDS, *without}
+    """The settings that have an effect and another value than in `base`; strength, seeds and digests left out."""
+    skipped = {*_SEEDS, *without, *config.identity_fields()}
     return {n: v for n, v in config.effective().items() if n not in skipped and v != base.model_dump(mode="json")[n]}
 
 

@@ -12,7 +12,6 @@ from pages.components.answer import Choice
 from pages.components.charts import show_figure, theme
 from pages.components.run_table import show_runs
 from werank_core.config import RankCollapseConfig
-from werank_core.datasets import openml
 from werank_core.figures import collapse_frames as frames
 from werank_core.figures.alt_text import map_alt_text, strength_alt_text
 from werank_core.figures.compression import plot_compression, summarize_compression
@@ -20,30 +19,9 @@ from werank_core.figures.formats import format_strength
 from werank_core.figures.maps import plot_maps
 from werank_core.figures.strength import plot_layers_strength, plot_strength
 from werank_core.figures.summaries import distinct, summarize_grid, summarize_strength
-from werank_core.settings import settings
-from werank_core.sweeps import SweepSpec
 
 MAPS = ("test/accuracy", "train/effective_rank", "train/relative_tcv", "distance_to_rank")
 TOLERANCES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
-
-
-def image_data_is_there(spec: SweepSpec, prefix: str) -> bool:
-    """Whether the sweep's images can be loaded; where they cannot, one sentence and what to do."""
-    config = spec.config
-    assert isinstance(config, RankCollapseConfig)
-    root = settings().data_folder
-    if (
-        config.dataset not in openml.CATALOGUE
-        or openml.is_downloaded(config.dataset, root)
-        or st.session_state.get(f"{prefix}_fetch_agreed")
-    ):
-        return True
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(f"{config.dataset} is not on this machine yet. The first job of the sweep can fetch it from OpenML.")
-        if st.button("Fetch it", key=f"{prefix}_fetch"):
-            st.session_state[f"{prefix}_fetch_agreed"] = True
-            st.rerun()
-    return False
 
 
 def _states(choice: Choice) -> dict[str, str]:

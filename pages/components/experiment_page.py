@@ -7,6 +7,7 @@ import streamlit as st
 
 from pages.components import actions, cached
 from pages.components.answer import Choice, show_answer
+from pages.components.data_sets import show_data_note
 from pages.components.details import Panel, show_details
 from pages.components.launch import DataCheck, Places, remember_sweep, show_launch, show_relation
 from pages.components.layout import explained_errors, show_heading
@@ -31,8 +32,8 @@ def show_experiment(
 ) -> None:
     """The whole page of one experiment.
 
-    `panels` are details that only this one has; `data_check` says whether the data of a sweep can be had, and shows
-    what to do where it cannot; `footer` stands at the end and is given the prefix.
+    `panels` are details that only this one has; `data_check` gives a sweep the identity of its data, and shows what to
+    do where they cannot be had; `footer` stands at the end and is given the prefix.
     """
     with explained_errors():
         show_heading(experiment.question, sentence, how_to_read)
@@ -51,6 +52,7 @@ def show_experiment(
                 metrics = _chosen_metrics(experiment, prefix)
             show_relation(experiment, prefix, asked, sweep_id)
             choice = _view(experiment, prefix, sweep_id, metrics)
+            show_data_note(choice.spec.config)
             show_answer(choice)
             show_details(choice, panels)
         if footer is not None:

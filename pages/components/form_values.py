@@ -30,7 +30,8 @@ _SWITCH = {"on": True, "off": False}
 
 def form_fields(config_class: type[ExperimentConfig]) -> dict[str, FieldInfo]:
     """Every field that a form of this experiment has: its config's and the sweep's."""
-    own = {name: field for name, field in config_class.model_fields.items() if name not in _MADE_BY_THE_SWEEP}
+    skipped = {*_MADE_BY_THE_SWEEP, *config_class.identity_fields()}
+    own = {name: field for name, field in config_class.model_fields.items() if name not in skipped}
     return {**own, **{name: SweepSpec.model_fields[name] for name in SWEEP_FIELDS}}
 
 
@@ -104,7 +105,8 @@ def _needed(spec: SweepSpec, preset: Preset) -> dict[str, Any]:
     try:
         preset.config.replaced(**differing_fields(spec.config, preset.config))
     except ValueError:
-        needed |= {n: v for n, v in spec.config if n not in (*_MADE_BY_THE_SWEEP, "data_seed")}
+        skipped = {*_MADE_BY_THE_SWEEP, "data_seed", *spec.config.identity_fields()}
+        needed |= {n: v for n, v in spec.config if n not in skipped}
     return needed
 
 

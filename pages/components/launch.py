@@ -15,7 +15,8 @@ from werank_core.names import distinctions
 from werank_core.settings import settings
 from werank_core.sweeps import SweepSpec
 
-DataCheck = Callable[[SweepSpec, str], bool]
+DataCheck = Callable[[SweepSpec, str], SweepSpec | None]
+"""The sweep with the identity of its data, None where they cannot be had; it shows what to do then."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def show_launch(experiment: Experiment, prefix: str, data_check: DataCheck | Non
         spec, found = chosen_sweep(experiment, preset, prefix)
         if not opened:
             show_problems(problem.sentence for problem in found)
-        ready = spec is not None and (data_check is None or data_check(spec, prefix))
+        checked = data_check(spec, prefix) if spec is not None and data_check is not None else spec
+        ready, spec = checked is not None, checked or spec
     where: list[str] = []
     if opened:
         with places.form:

@@ -10,6 +10,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from pages.components.actions import look_after_queue
 from pages.components.plain import plain
+from werank_core.datasets.errors import DataError
 from werank_core.settings import SettingsError
 from werank_core.store import StoreError
 
@@ -81,6 +82,6 @@ def explained_errors() -> Iterator[None]:
     """A store or setting in trouble ends the page with its one sentence instead of a traceback."""
     try:
         yield
-    except (StoreError, SettingsError) as error:
+    except (StoreError, SettingsError, DataError) as error:
         st.error(plain(error), icon=":material/error:")
         st.stop()

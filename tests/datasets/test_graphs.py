@@ -7,13 +7,18 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse, stats
+from torch_geometric.data import Data
+from torch_geometric.transforms import NormalizeFeatures
 
 from werank_core.datasets.block_model import edge_probabilities, make_block_model
-from werank_core.datasets.graph_catalogue import CATALOGUE, GraphError, graph_path, is_downloaded
+from werank_core.datasets.errors import GraphError
+from werank_core.datasets.graph_catalogue import CATALOGUE, graph_path, is_downloaded
 from werank_core.datasets.graph_data import (
     Graph,
     compact_features,
@@ -22,37 +27,20 @@ from werank_core.datasets.graph_data import (
     scaled_features,
     symmetric_adjacency,
 )
-from werank_core.datasets.graph_files import (
-    checked_graph,
-    graph_from_csv,
-    graph_from_npz,
-    keep_own_graph,
-    load_own_graph,
-    own_graph_names,
-)
 from werank_core.datasets.graphs import assert_counts, download_graph, load_graph
+from werank_core.datasets.identity import is_fetched
+from werank_core.datasets.own_data import keep_own_graph, load_own_graph, own_names
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "planetoid"
-needs_cora = pytest.mark.skipif(
-    not (SHARED / "Cora" / "raw").exists(), reason="the raw files of Cora are not in ../shared/data"
+needs_planetoid = pytest.mark.skipif(
+    not (SHARED / "CiteSeer" / "raw").exists(), reason="the raw files of Planetoid are not in ../shared/data"
 )
 
 
-def ring(n: int = 8) -> dict[str, np.ndarray]:
-    """Raw arrays of a sound ring graph with two classes."""
-    nodes = np.arange(n)
-    return {
-        "source": nodes,
-        "target": (nodes + 1) % n,
-        "features": np.eye(n, dtype=np.float32)[:, :3] + 1,
-        "labels": nodes % 2,
-    }
-
-
-def checked(**changes: np.ndarray) -> Graph:
-    parts = {**ring(), **changes}
-    clean = bool(parts.pop("clean", False))
-    return checked_graph("mine", **parts, num_nodes=8, clean=clean)
+def ring(features: np.ndarray | None = None, n: int = 8) -> Graph:
+    """A ring with two classes."""
+    nodes, given = np.arange(n), np.eye(n)[:, :3] + 1 if features is None else features
+    return Graph("mine", symmetric_adjacency(nodes, (nodes + 1) % n, n), compact_features(given), nodes % 2)
 
 
 def tiny_planetoid(folder: Path, words: np.ndarray) -> None:
@@ -105,11 +93,12 @@ class TestPublicGraphs:
         ].counts
         assert not any(tmp_path.iterdir())
 
-    @needs_cora
+    @needs_planetoid
     def test_cora_from_its_raw_files(self, tmp_path: Path) -> None:
         download_graph("cora", tmp_path, raw=SHARED)
         graph = load_graph("cora", tmp_path)
         assert (graph.num_nodes, graph.num_edges, graph.num_features, graph.num_classes) == (2708, 10556, 1433, 7)
+        assert graph.num_unlabelled == 0
         assert sparse.issparse(graph.features)
         assert graph.features.nnz == CATALOGUE["cora"].nonzero_features
         assert graph.homophily == pytest.approx(0.81, abs=0.005)  # Zhu et al. 2020, table 3
@@ -118,6 +107,28 @@ class TestPublicGraphs:
             mask.sum() for mask in (graph.own_splits.train, graph.own_splits.validation, graph.own_splits.test)
         ] == [140, 500, 1000]
         assert [path.name for path in (tmp_path / "graphs").iterdir()] == ["cora.npz"]
+
+    @needs_planetoid
+    def test_citeseer_has_fifteen_nodes_without_features_and_label(self, tmp_path: Path) -> None:
+        """They are the numbers that the list of test nodes leaves out; PyTorch Geometric gives them class 0."""
+        download_graph("citeseer", tmp_path, raw=SHARED)
+        graph = load_graph("citeseer", tmp_path)
+        unlabelled = np.flatnonzero(graph.labels < 0)
+        assert unlabelled[[0, -1]].tolist() == [2407, 3309]
+        assert len(unlabelled) == 15
+        assert np.asarray(graph.features.sum(axis=1))[unlabelled].sum() == 0
+        assert graph.num_isolated == 48
+        assert graph.num_classes == 6
+        assert not graph.own_splits.test[:, unlabelled].any()
+
+    @needs_planetoid
+    def test_citeseer_as_an_earlier_version_kept_it_is_fetched_again(self, tmp_path: Path) -> None:
+        path = download_graph("citeseer", tmp_path, raw=SHARED)
+        graph = load_saved("citeseer", path)
+        save_graph(dataclasses.replace(graph, labels=np.maximum(graph.labels, 0)), path)
+        with pytest.raises(GraphError, match="earlier version or is not CiteSeer: fetch it again"):
+            load_graph("citeseer", tmp_path)
+        assert not is_fetched("citeseer", tmp_path)
 
     def test_tiny_planetoid_files_become_a_graph(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """520 nodes on a ring with one word each, in the raw format; the last 10 are the test nodes, shuffled."""
@@ -145,20 +156,21 @@ class TestPublicGraphs:
         raw = tmp_path / "raw" / "Cora" / "raw"
         tiny_planetoid(raw, np.eye(520))
         (raw / "ind.cora.allx").write_bytes(b"half a file")
-        with pytest.raises(GraphError, match="Cora could not be"):
+        with pytest.raises(GraphError, match=r"ind\.cora\.allx is damaged"):
             download_graph("cora", tmp_path, raw=tmp_path / "raw")
+        (raw / "ind.cora.allx").unlink()
+        with pytest.raises(GraphError, match=r"lack ind\.cora\.allx"):
+            download_graph("cora", tmp_path, raw=tmp_path / "raw")
+        with pytest.raises(GraphError, match="holds no raw files of CiteSeer"):
+            download_graph("citeseer", tmp_path, raw=tmp_path / "raw")
 
-    def test_an_interrupted_download_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def breaks(root: str, name: str) -> None:
-            (Path(root) / "half").write_bytes(b"half")
-            raise ConnectionError("no route")
-
-        monkeypatch.setattr("torch_geometric.datasets.Planetoid", breaks)
-        with pytest.raises(GraphError, match=r"CiteSeer could not be downloaded.*network"):
-            load_graph("citeseer", tmp_path, download=True)
-        assert not list((tmp_path / "graphs").iterdir())
-        assert not is_downloaded("citeseer", tmp_path)
-        assert load_graph("karate_club", tmp_path).num_nodes == 34
+    def test_raw_files_are_never_unpickled_freely(self, tmp_path: Path) -> None:
+        raw = tmp_path / "raw" / "Cora" / "raw"
+        tiny_planetoid(raw, np.eye(520))
+        (raw / "ind.cora.graph").write_bytes(pickle.dumps(Trap()))
+        with pytest.raises(GraphError, match=r"ind\.cora\.graph is not read: it asks for .*spring"):
+            download_graph("cora", tmp_path, raw=tmp_path / "raw")
+        assert not Trap.sprung
 
     def test_nothing_is_downloaded_unasked(self, tmp_path: Path) -> None:
         with pytest.raises(GraphError, match="PubMed is not downloaded yet"):
@@ -175,7 +187,8 @@ class TestPublicGraphs:
         monkeypatch.setattr("werank_core.datasets.arxiv.URL", f"file://{archive}")
         tiny = dataclasses.replace(CATALOGUE["ogbn_arxiv"], num_nodes=5, num_edges=4, num_features=2, num_classes=3)
         monkeypatch.setitem(CATALOGUE, "ogbn_arxiv", tiny)
-        graph = load_graph("ogbn_arxiv", tmp_path, download=True)
+        download_graph("ogbn_arxiv", tmp_path)
+        graph = load_graph("ogbn_arxiv", tmp_path)
         assert set(map(tuple, graph.edge_index.T)) == {(0, 1), (1, 0), (2, 1), (1, 2), (3, 4), (4, 3), (4, 0), (0, 4)}
         assert graph.labels.tolist() == [0, 1, 2, 1, 0]
         assert graph.features[3].tolist() == [1.5, -3]
@@ -187,16 +200,16 @@ class TestPublicGraphs:
         archive = tiny_arxiv(tmp_path / "arxiv.zip")
         archive.write_bytes(archive.read_bytes()[:200])
         monkeypatch.setattr("werank_core.datasets.arxiv.URL", f"file://{archive}")
-        with pytest.raises(GraphError, match="ogbn-arxiv could not be downloaded"):
-            load_graph("ogbn_arxiv", tmp_path, download=True)
-        assert not is_downloaded("ogbn_arxiv", tmp_path)
+        with pytest.raises(GraphError, match="ogbn-arxiv could not be downloaded: what came is damaged"):
+            download_graph("ogbn_arxiv", tmp_path)
+        assert not list((tmp_path / "graphs").iterdir())
 
     def test_wrong_counts_are_refused(self) -> None:
         with pytest.raises(GraphError, match="Cora has"):
             assert_counts("cora", (2708, 10556, 1433, 6))
 
     def test_the_web_process_needs_no_torch(self) -> None:
-        modules = "werank_core.datasets.graph_files, werank_core.datasets.block_model"
+        modules = "werank_core.datasets.identity, werank_core.datasets.readers.keeping, werank_core.datasets.fetching"
         code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -205,145 +218,60 @@ class TestKeeping:
     @pytest.mark.parametrize("density", [0.05, 1.0])
     def test_saved_and_loaded_is_the_same(self, tmp_path: Path, density: float) -> None:
         features = sparse.random_array((8, 40), density=density, rng=np.random.default_rng(0)).toarray()
-        graph = checked(features=features)
+        graph = ring(features)
         assert isinstance(graph.features, np.ndarray) == (density == 1.0)
         save_graph(graph, tmp_path / "g.npz")
         assert equal(graph, load_saved("mine", tmp_path / "g.npz"))
 
     def test_own_graph_by_name(self, tmp_path: Path) -> None:
-        keep_own_graph(checked(), tmp_path)
-        assert own_graph_names(tmp_path) == ["mine"]
-        assert equal(load_own_graph("mine", tmp_path), checked())
+        keep_own_graph(ring(), tmp_path)
+        assert own_names("graph", tmp_path) == ["mine"]
+        assert equal(load_own_graph("mine", tmp_path), ring())
         with pytest.raises(GraphError, match=r"named 'yours'; there are: mine"):
             load_graph("own", tmp_path, own_name="yours")
 
+    def test_a_damaged_file_is_named(self, tmp_path: Path) -> None:
+        path = keep_own_graph(ring(), tmp_path)
+        path.write_bytes(path.read_bytes()[:-40])
+        with pytest.raises(GraphError, match=r"mine\.npz in the data folder is damaged"):
+            load_own_graph("mine", tmp_path)
+
     @pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "x" * 41])
     def test_names_cannot_leave_the_folder(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(GraphError, match="no name for a graph"):
+        with pytest.raises(GraphError, match="no name for your graph"):
             load_own_graph(name, tmp_path)
 
-    def test_row_and_standard_scaling(self) -> None:
-        x = np.array([[2.0, 0, 2], [0, 0, 0], [1, 3, 0]], dtype=np.float32)
-        rows = scaled_features(x, "row")
-        assert rows.sum(axis=1).tolist() == pytest.approx([1, 0, 1])
-        assert np.allclose(scaled_features(sparse.csr_array(x), "row").toarray(), rows)
-        assert np.allclose(scaled_features(x, "standard"), stats.zscore(x, axis=0))
+
+class TestScaling:
+    BAGS = np.array([[2.0, 0, 2], [0, 0, 0], [1, 3, 0]], dtype=np.float32)
+    SIGNED = np.array([[2.0, -1, 0], [0, 0.5, 0], [0, 0, 0]], dtype=np.float32)
+
+    @pytest.mark.parametrize("features", [BAGS, SIGNED, BAGS + 0.5], ids=["bags", "signed", "positive"])
+    @pytest.mark.parametrize("stored", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
+    def test_row_scaling_is_pyg_s(self, features: np.ndarray, stored: Any) -> None:
+        theirs = NormalizeFeatures()(Data(x=torch.tensor(features))).x.numpy()
+        ours = scaled_features(stored(features), "row")
+        assert np.allclose(ours.toarray() if sparse.issparse(ours) else ours, theirs, atol=1e-7)
+        assert ours.dtype == np.float32
+
+    def test_bags_of_words_stay_sparse(self) -> None:
+        assert sparse.issparse(scaled_features(sparse.csr_array(self.BAGS), "row"))
+
+    def test_standard_scaling(self) -> None:
+        assert np.allclose(scaled_features(self.BAGS, "standard"), stats.zscore(self.BAGS, axis=0))
         for scale in (1e-2, 1.0, 1e2):
             constant = np.full((1000, 2), 0.1 * scale, np.float32)  # the float32 deviation of 0.1 is 1e-8, not 0
             assert not scaled_features(constant, "standard").any()
-            assert np.allclose(scaled_features(scale * x, "standard"), stats.zscore(x, axis=0), atol=1e-4)
+            assert np.allclose(
+                scaled_features(scale * self.BAGS, "standard"), stats.zscore(self.BAGS, axis=0), atol=1e-4
+            )
 
 
-class TestOwnGraph:
-    def test_a_sound_one_is_undirected_and_compact(self) -> None:
-        graph = checked(labels=np.array(list("abababab")))
-        assert graph.num_edges == 16
-        assert (graph.adjacency != graph.adjacency.T).nnz == 0
-        assert graph.labels.tolist() == [0, 1] * 4
-
-    @pytest.mark.parametrize(
-        ("changes", "sentence"),
-        [
-            ({"features": np.ones((7, 3))}, "features have 7 rows for 8 nodes"),
-            ({"features": np.ones(8)}, r"features have shape \(8,\)"),
-            ({"features": np.full((8, 2), np.nan)}, "16 feature values are NaN"),
-            ({"features": np.array([["x"]] * 8)}, "must be numbers"),
-            ({"labels": np.arange(7)}, r"labels have shape \(7,\)"),
-            ({"labels": np.array([0, 1, 0, 1, 0, 1, 0, -1])}, r"1 nodes have no label \(first: node 7\)"),
-            ({"labels": np.array([0.0, 1, 0, 1, 0, np.nan, 0, 1])}, "node 5"),
-            ({"labels": np.array([0, 1, 0, 1, 0, 1, 0, 2])}, "class 2 has 1 node"),
-            ({"labels": np.zeros(8, int)}, "two classes"),
-            ({"source": np.full(8, -1)}, "8 edge ends are negative"),
-            ({"target": np.full(8, 8)}, r"point beyond the last node \(first 8, last node 7\)"),
-            ({"target": np.arange(7)}, "equally long"),
-            ({"source": np.arange(8) + 0.5}, "whole numbers"),
-            ({"target": np.arange(8)}, "8 self-loops"),
-            ({"source": np.zeros(8, int), "target": np.ones(8, int)}, r"6 isolated nodes \(first: node 2\)"),
-        ],
-    )
-    def test_what_is_wrong_is_named(self, changes: dict[str, np.ndarray], sentence: str) -> None:
-        with pytest.raises(GraphError, match=sentence):
-            checked(**changes)
-
-    def test_cleaning_removes_loops_and_isolated_nodes(self) -> None:
-        source, target = np.array([0, 1, 2, 3, 3]), np.array([1, 2, 3, 0, 3])
-        graph = checked(source=source, target=target, clean=np.True_)
-        assert (graph.num_nodes, graph.num_edges) == (4, 8)
-
-    def test_npz_upload(self, tmp_path: Path) -> None:
-        raw = ring()
-        adjacency = symmetric_adjacency(raw["source"], raw["target"], 8)
-        path = tmp_path / "up.npz"
-        np.savez(
-            path, indptr=adjacency.indptr, indices=adjacency.indices, features=raw["features"], labels=raw["labels"]
-        )
-        assert equal(graph_from_npz("mine", path), checked())
-        with pytest.raises(GraphError, match="at most 0 MB"):
-            graph_from_npz("mine", path, max_bytes=100)
-
-    def test_npz_with_objects_is_never_unpickled(self, tmp_path: Path) -> None:
-        path = tmp_path / "evil.npz"
-        np.savez(path, indptr=np.array([Trap()], dtype=object), indices=np.arange(1), labels=np.arange(1))
-        with pytest.raises(GraphError, match="Python objects"):
-            graph_from_npz("mine", path)
-        assert not Trap.sprung
-
-    @pytest.mark.parametrize(
-        ("arrays", "sentence"),
-        [
-            ({"indptr": np.array([0])}, "no indices and no labels and no features"),
-            (
-                {
-                    "indptr": np.array([0, 5]),
-                    "indices": np.arange(2),
-                    "labels": np.arange(1),
-                    "features": np.ones((1, 1)),
-                },
-                "not that of a CSR",
-            ),
-            (
-                {
-                    "indptr": np.array([0, 1]),
-                    "indices": np.arange(1),
-                    "labels": np.arange(1),
-                    "features_data": np.ones(1),
-                },
-                "do not fit together",
-            ),
-        ],
-    )
-    def test_npz_without_the_right_arrays(self, tmp_path: Path, arrays: dict[str, np.ndarray], sentence: str) -> None:
-        np.savez(tmp_path / "up.npz", **arrays)
-        with pytest.raises(GraphError, match=sentence):
-            graph_from_npz("mine", tmp_path / "up.npz")
-
-    def test_not_an_npz(self, tmp_path: Path) -> None:
-        (tmp_path / "x.npz").write_bytes(pickle.dumps([1]))
-        with pytest.raises(GraphError, match="not an npz file"):
-            graph_from_npz("mine", tmp_path / "x.npz")
-
-    def test_csv_upload_with_named_nodes(self, tmp_path: Path) -> None:
-        (tmp_path / "e.csv").write_text("source,target\na,b\nb,c\nc,d\nd,a\n")
-        (tmp_path / "n.csv").write_text("node,label,f1,f2\na,x,1,2\nb,y,3,4\nc,x,5,6\nd,y,7,8\n")
-        graph = graph_from_csv("mine", tmp_path / "e.csv", tmp_path / "n.csv")
-        assert (graph.num_nodes, graph.num_edges, graph.num_features, graph.num_classes) == (4, 8, 2, 2)
-
-    @pytest.mark.parametrize(
-        ("edges", "nodes", "sentence"),
-        [
-            ("source,target\na,z\n", "node,label,f\na,x,1\nb,y,2\n", "edge target 'z' is not in the node table"),
-            ("from,to\na,b\n", "node,label,f\na,x,1\n", "no column 'source'"),
-            ("source,target\n0,1\n", "label,f\nx,red\ny,blue\n", "'f' of n.csv is not numeric"),
-            ("source,target\n0,5\n", "label,f\nx,1\ny,2\n", "point beyond the last node"),
-            ("source,target\na,b\n", "node,label,f\na,x,1\na,y,2\n", "twice"),
-            ("", "label,f\nx,1\n", "not a comma-separated table"),
-        ],
-    )
-    def test_csv_mistakes(self, tmp_path: Path, edges: str, nodes: str, sentence: str) -> None:
-        (tmp_path / "e.csv").write_text(edges)
-        (tmp_path / "n.csv").write_text(nodes)
-        with pytest.raises(GraphError, match=sentence):
-            graph_from_csv("mine", tmp_path / "e.csv", tmp_path / "n.csv")
+def test_homophily_is_of_edges_with_two_labels() -> None:
+    graph = dataclasses.replace(ring(), labels=np.array([0, 0, 1, 1, -1, -1, 0, 0]))
+    # edges 0-1, 2-3, 6-7 and 7-0 agree, 1-2 does not, the other three lack a label
+    assert graph.homophily == pytest.approx(4 / 5)
+    assert (graph.num_classes, graph.num_unlabelled) == (2, 2)
 
 
 class TestBlockModel:

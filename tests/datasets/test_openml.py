@@ -1,11 +1,16 @@
-"""Images from OpenML, against a small reply that the test lays into scikit-learn's cache: no network is used."""
+"""Images from OpenML, against small replies of the test's own: no network is used."""
 
-import gzip
+import email.message
 import hashlib
+import http.client
+import io
 import json
 import subprocess
 import sys
-import urllib.request
+import urllib.error
+import urllib.parse
+import urllib.response
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +19,43 @@ import pytest
 
 from werank_core.config import RankCollapseConfig
 from werank_core.datasets import openml
-from werank_core.datasets.openml import CATALOGUE, ImageEntry, ImageError, image_path, is_downloaded, load_images
-from werank_core.training.collapse_data import make_split
+from werank_core.datasets.errors import ImageError
+from werank_core.datasets.identity import identified
+from werank_core.datasets.openml import (
+    CATALOGUE,
+    ImageEntry,
+    download_images,
+    image_path,
+    is_downloaded,
+    load_images,
+)
+from werank_core.training.collapse_data import kept_images, make_split
 
 NUMBERS = np.random.default_rng(0)
 SMALL = ImageEntry("mnist", "MNIST", 554, 40, (1, 2, 3), num_classes=4)
 
 
+Answers = dict[str, bytes]
+
+
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise urllib.error.URLError("no network in tests")
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """What OpenML answers, by path: scikit-learn's requests end here."""
+    known: Answers = {}
 
-    monkeypatch.setattr("sklearn.datasets._openml.urlopen", refuse)
+    def answer(request: Any, *_: Any, **__: Any) -> Any:
+        path = urllib.parse.urlparse(request.full_url).path.strip("/")
+        if path not in known:
+            raise urllib.error.URLError("no network in tests")
+        return urllib.response.addinfourl(io.BytesIO(known[path]), email.message.Message(), request.full_url, 200)
+
+    monkeypatch.setattr("sklearn.datasets._openml.urlopen", answer)
     monkeypatch.setattr("sklearn.datasets._openml.time.sleep", lambda _: None)
+    return known
 
 
-def write_reply(root: Path, pixels: np.ndarray, labels: np.ndarray, data_id: int = 554) -> Path:
-    """What OpenML answers for a data set, where scikit-learn would have cached it; returns the data file."""
+def put_reply(answers: Answers, pixels: np.ndarray, labels: np.ndarray, data_id: int = 554) -> str:
+    """Let OpenML answer with a data set; returns the path of its data file."""
     columns = [f"pixel{i}" for i in range(pixels.shape[1])]
     header = ["@RELATION images", *(f"@ATTRIBUTE {name} real" for name in columns)]
     header += [f"@ATTRIBUTE class {{{','.join(map(str, sorted(set(labels.tolist()))))}}}", "@DATA"]
@@ -39,9 +63,10 @@ def write_reply(root: Path, pixels: np.ndarray, labels: np.ndarray, data_id: int
     arff = "\n".join([*header, *rows, ""]).encode()
     features = [feature(i, name, "numeric", "false") for i, name in enumerate(columns)]
     features.append(feature(len(columns), "class", "nominal", "true"))
+    data = f"data/v1/download/{data_id}/images.arff"
     description = {
         "id": str(data_id), "name": "images", "version": "1", "status": "active", "format": "ARFF", "description": "",
-        "url": f"https://www.openml.org/data/v1/download/{data_id}/images.arff",
+        "url": f"https://www.openml.org/{data}",
         "file_id": str(data_id), "md5_checksum": hashlib.md5(arff).hexdigest(),
     }  # fmt: skip
     replies = {
@@ -51,9 +76,8 @@ def write_reply(root: Path, pixels: np.ndarray, labels: np.ndarray, data_id: int
             "data_qualities": {"quality": [{"name": "NumberOfInstances", "value": str(len(rows))}]}
         },
     }
-    for path, reply in replies.items():
-        write_cached(root, path, json.dumps(reply).encode())
-    return write_cached(root, f"data/v1/download/{data_id}/images.arff", arff)
+    answers |= {path: json.dumps(reply).encode() for path, reply in replies.items()} | {data: arff}
+    return data
 
 
 def feature(index: int, name: str, kind: str, target: str) -> dict[str, Any]:
@@ -63,37 +87,37 @@ def feature(index: int, name: str, kind: str, target: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_cached(root: Path, path: str, content: bytes) -> Path:
-    file = root / "openml" / "openml.org" / f"{path}.gz"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(gzip.compress(content))
-    return file
-
-
 def small_images() -> tuple[np.ndarray, np.ndarray]:
     return NUMBERS.integers(0, 256, (40, 6)), np.arange(40) % 4
 
 
-def test_a_reply_becomes_checked_arrays_that_need_no_network_again(tmp_path: Path) -> None:
+def left(root: Path) -> list[str]:
+    """Names of all files and folders below the data folder."""
+    return sorted(path.name for path in root.rglob("*"))
+
+
+def test_a_reply_becomes_checked_arrays_that_need_no_network_again(tmp_path: Path, answers: Answers) -> None:
     pixels, labels = small_images()
-    reply = write_reply(tmp_path, pixels, labels)
+    put_reply(answers, pixels, labels)
     assert not is_downloaded("mnist", tmp_path)
-    images, classes = load_images("mnist", tmp_path, entry=SMALL)
-    np.testing.assert_array_equal(images, pixels)
-    np.testing.assert_array_equal(classes, labels)
-    assert images.dtype == np.uint8
-    assert is_downloaded("mnist", tmp_path)
-    reply.unlink()
-    np.testing.assert_array_equal(load_images("mnist", tmp_path, entry=SMALL)[0], pixels)
-    assert [path.name for path in (tmp_path / "images").iterdir()] == ["mnist.npz"], "nothing half-written stays"
+    download_images(SMALL, tmp_path)
+    answers.clear()
+    found = load_images("mnist", tmp_path, entry=SMALL)
+    np.testing.assert_array_equal(found.images, pixels)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert (found.images.dtype, found.shape) == (np.uint8, (1, 2, 3))
+    assert left(tmp_path) == ["images", "mnist.npz"], "nothing of the download stays"
 
 
-def test_without_network_one_sentence_says_what_to_do_and_asking_again_goes_on(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"MNIST could not be downloaded .* ask again, or choose mixture or digits"):
+def test_without_network_one_sentence_says_what_to_do_and_asking_again_works(tmp_path: Path, answers: Answers) -> None:
+    with pytest.raises(ImageError, match=r"MNIST is not downloaded yet: fetch it .*data fetch mnist"):
         load_images("mnist", tmp_path)
-    assert not is_downloaded("mnist", tmp_path)
-    write_reply(tmp_path, *small_images())
-    assert len(load_images("mnist", tmp_path, entry=SMALL)[0]) == 40
+    with pytest.raises(ImageError, match="MNIST could not be downloaded from OpenML: there is no connection"):
+        download_images(SMALL, tmp_path)
+    assert left(tmp_path) == ["images"]
+    put_reply(answers, *small_images())
+    download_images(SMALL, tmp_path)
+    assert len(load_images("mnist", tmp_path, entry=SMALL).labels) == 40
 
 
 @pytest.mark.parametrize(
@@ -107,19 +131,53 @@ def test_without_network_one_sentence_says_what_to_do_and_asking_again_goes_on(t
         (lambda x, y: (x + 1000, y), r"no numbers in 0\.\.255"),
     ],
 )
-def test_another_data_set_under_the_same_number_is_refused(tmp_path: Path, change: Any, message: str) -> None:
-    write_reply(tmp_path, *change(*small_images()))
+def test_another_data_set_under_the_same_number_is_refused(
+    tmp_path: Path, answers: Answers, change: Any, message: str
+) -> None:
+    put_reply(answers, *change(*small_images()))
     with pytest.raises(ImageError, match=message):
-        load_images("mnist", tmp_path, entry=SMALL)
-    assert not is_downloaded("mnist", tmp_path)
+        download_images(SMALL, tmp_path)
+    assert left(tmp_path) == ["images"]
+
+
+@pytest.mark.parametrize("reply", [b"@RELATION other", b"<html>log in</html>", b"", b"\x1f\x8b\x08" + b"\0" * 40])
+def test_a_broken_reply_is_one_sentence_and_not_met_again(tmp_path: Path, answers: Answers, reply: bytes) -> None:
+    """scikit-learn would keep it in its cache and stumble over it for ever."""
+    answers[put_reply(answers, *small_images())] = reply
+    with pytest.raises(ImageError, match=r"MNIST could not be downloaded from OpenML: .* damaged|web page"):
+        download_images(SMALL, tmp_path)
+    assert left(tmp_path) == ["images"]
+    put_reply(answers, *small_images())
+    download_images(SMALL, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (http.client.IncompleteRead(b"x", 1000), "the connection broke off"),
+        (zlib.error("Error -3 while decompressing"), "what came is damaged"),
+        (EOFError("Compressed file ended before the end-of-stream marker"), "what came is damaged"),
+        (TimeoutError("timed out"), "the server stopped answering"),
+        (urllib.error.HTTPError("u", 429, "slow down", email.message.Message(), None), "the server answers 429"),
+        (MemoryError(), "not enough memory"),
+        (RecursionError("x"), "what came is damaged"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_whatever_breaks_on_the_way_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+) -> None:
+    def breaks(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", breaks)
+    with pytest.raises(ImageError, match=sentence) as caught:
+        download_images(SMALL, tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_damaged_file_is_never_read_as_data(tmp_path: Path) -> None:
-    reply = write_reply(tmp_path, *small_images())
-    reply.write_bytes(gzip.compress(b"@RELATION other"))
-    with pytest.raises(ImageError, match="MNIST"):
-        load_images("mnist", tmp_path, entry=SMALL)
-    image_path(SMALL, tmp_path).parent.mkdir(exist_ok=True)
+    image_path(SMALL, tmp_path).parent.mkdir()
     image_path(SMALL, tmp_path).write_bytes(b"not an archive")
     with pytest.raises(ImageError, match="delete"):
         load_images("mnist", tmp_path, entry=SMALL)
@@ -139,18 +197,22 @@ def test_published_counts() -> None:
     ]  # fmt: skip
 
 
-def test_a_run_draws_its_rows_by_class_and_standardises_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_draws_its_rows_by_class_and_standardises_them(
+    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels, labels = NUMBERS.integers(0, 256, (1000, 784)), np.arange(1000) % 10
     entry = ImageEntry("mnist", "MNIST", 554, 1000, (1, 28, 28))
     monkeypatch.setitem(openml.CATALOGUE, "mnist", entry)
-    write_reply(tmp_path, pixels, labels)
-    split = make_split(RankCollapseConfig(dataset="mnist", image_samples=300), 0, tmp_path)
+    put_reply(answers, pixels, labels)
+    download_images(entry, tmp_path)
+    config = identified(RankCollapseConfig(dataset="mnist", image_samples=300), tmp_path)
+    split = make_split(config, 0, kept_images(config, tmp_path))
     assert split.train_rows.shape == (300, 784)
     assert split.test_rows.shape == (700, 784)
     assert split.train_labels.bincount().tolist() == [30] * 10
     assert split.train_rows.mean(0).abs().max() < 1e-5
     with pytest.raises(ImageError, match="image_samples = 995"):
-        make_split(RankCollapseConfig(dataset="mnist", image_samples=995), 0, tmp_path)
+        make_split(config.replaced(image_samples=995), 0, kept_images(config, tmp_path))
 
 
 def test_asking_for_a_data_set_loads_no_torch(tmp_path: Path) -> None:

@@ -124,3 +124,14 @@ def test_the_protocol_of_a_graph_decides_its_random_splits() -> None:
     assert torch.equal(
         graph_splits(graph, "random", 2, 5, "bgrl").train, cross_validated_splits(torch.arange(50) % 2, 2, 5).train
     )
+
+
+def test_samples_without_a_label_are_in_no_part_and_change_nothing_for_the_others() -> None:
+    labels = torch.arange(60) % 3
+    known = torch.cat([labels, torch.full((20,), -1)])
+    splits = random_splits(known, 3, seed=1)
+    for split in range(3):
+        parts = torch.cat([splits.train[split], splits.validation[split], splits.test[split]])
+        assert torch.equal(parts.sort()[0], torch.arange(60))
+    shares = [torch.bincount(known[rows]).tolist() for rows in (splits.train[0], splits.validation[0], splits.test[0])]
+    assert shares == [[2] * 3, [2] * 3, [16] * 3]

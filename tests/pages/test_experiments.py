@@ -1,6 +1,5 @@
 """The pages of graphs and rank collapse: empty, on really trained small sweeps, every panel, bad data."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,18 +158,6 @@ def test_ranks_follow_the_tolerance_without_training_again(open_page: OpenPage, 
     at.select_slider(key="collapse_tolerance").set_value(0.3).run()
     assert not at.exception
     assert at.get("plotly_chart")[1].proto.spec != before
-
-
-def test_a_graph_that_is_not_here_is_said_and_can_be_asked_for(
-    open_page: OpenPage, store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WERANK_DATA_FOLDER", str(home / "data"))
-    settings.cache_clear()
-    at = open_page("pages/graph.py", graph_preset="Cora")
-    assert any("Cora is not on this machine yet" in warning.value for warning in at.warning)
-    assert at.button(key="graph_run").disabled
-    at.button(key="graph_fetch").click().run()
-    assert not at.button(key="graph_run").disabled
 
 
 def test_a_graph_larger_than_the_budget_is_refused_before_anything_is_queued(open_page: OpenPage, store: Store) -> None:

@@ -12,9 +12,12 @@ from scipy import sparse, stats
 from bench.graph_step import Twins
 from werank_core.config.graph import GraphConfig
 from werank_core.datasets.block_model import make_block_model
-from werank_core.datasets.graph_catalogue import GraphError
-from werank_core.datasets.graph_files import keep_own_graph
+from werank_core.datasets.errors import DataError, GraphError
+from werank_core.datasets.graph_data import NodeSplits
 from werank_core.datasets.graph_memory import needed_bytes
+from werank_core.datasets.identity import identified
+from werank_core.datasets.own_data import keep_own_graph
+from werank_core.metrics.collapse import relative_tcv
 from werank_core.metrics.rank import effective_rank_of_spectrum
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.blocks import block_gradients, blocks
@@ -265,8 +268,66 @@ class TestData:
         with pytest.raises(GraphError, match="no graph of your own named 'x'"):
             needed_bytes(small(dataset="own", own_graph="x"), tmp_path)
 
+    def test_data_that_were_replaced_after_the_run_was_submitted_are_not_trained_on(self, tmp_path: Path) -> None:
+        keep_bag_of_words(tmp_path)
+        config = identified(small(dataset="own", own_graph="bags"), tmp_path)
+        assert load_graph_data(config, [0], tmp_path, "cpu")[0].num_nodes == 120
+        keep_own_graph(dataclasses.replace(make_block_model(120, 3, seed=1), name="bags"), tmp_path)
+        with pytest.raises(DataError, match=r"your graph 'bags' was replaced after this run was submitted .*: submit"):
+            load_graph_data(config, [0], tmp_path, "cpu")
+
     def test_block_of_one_on_a_cpu(self, tmp_path: Path) -> None:
         assert block_size(small(), load_graph_data(small(), [0], tmp_path, "cpu")[0], 8, "cpu") == 1
+
+
+class TestUnlabelledNodes:
+    """The block model with and without a fifth of its labels: the same graph, views and weights, fewer scored nodes."""
+
+    LABELLED = np.arange(120) % 5 > 0
+
+    def kept(self, root: Path, *, splits: NodeSplits | None = None) -> None:
+        graph = make_block_model(120, 3, feature_dimension=12, seed=0)
+        masked = np.where(self.LABELLED, graph.labels, -1)
+        keep_own_graph(dataclasses.replace(graph, name="whole"), root)
+        keep_own_graph(dataclasses.replace(graph, name="part", labels=masked, own_splits=splits), root)
+
+    def measured(self, name: str, root: Path, **changes: Any) -> tuple[GraphSSL, MemorySink]:
+        sink, batch = MemorySink(), batch_of(small(dataset="own", own_graph=name, **changes))
+        train(batch, Recorder(sink), Workplace(data_folder=root))
+        return trained(batch, root), sink
+
+    def test_they_are_trained_on(self, tmp_path: Path) -> None:
+        self.kept(tmp_path)
+        (whole, first), (part, second) = (self.measured(name, tmp_path) for name in ("whole", "part"))
+        assert all(torch.equal(t, tensors(part, 0)[name]) for name, t in tensors(whole, 0).items())
+        for name in ("loss", "effective_rank", "dirichlet_energy", "edge_sensitivity"):
+            assert np.array_equal(first.last(f"all/{name}"), second.last(f"all/{name}"))
+
+    def test_class_metrics_and_probe_see_labelled_nodes_alone(self, tmp_path: Path) -> None:
+        self.kept(tmp_path)
+        task, sink = self.measured("part", tmp_path)
+        data = task.data[0]
+        assert data.labelled_rows(4096).tolist() == np.flatnonzero(self.LABELLED).tolist()
+        assert (data.num_classes, len(data.labelled_rows(50))) == (3, 50)
+        for rows in (data.splits.train, data.splits.validation, data.splits.test):
+            assert self.LABELLED[rows].all()
+        known = torch.from_numpy(np.flatnonzero(self.LABELLED))
+        z = task._outputs(0, data).representations[:, known]
+        expected = relative_tcv(z, data.labels[known], 3).numpy()
+        assert sink.last("all/relative_tcv") == pytest.approx(expected, rel=1e-6)
+        assert np.isfinite(sink.last("test/accuracy")).all()
+        assert set(np.unique(sink.arrays[6]["picture_labels", 0])) == {-1, 0, 1, 2}
+
+    def test_own_splits_of_different_sizes_beside_an_unlabelled_first_node(self, tmp_path: Path) -> None:
+        """Shorter splits are filled up with row -1, which is looked up as row 0: a node without a label here."""
+        masks = np.arange(120) % 10
+        train_mask = np.stack([masks == 1, (masks == 1) | (masks == 2)]) & self.LABELLED
+        test = np.stack([masks > 5, masks > 6]) & self.LABELLED
+        validation = np.stack([masks == 3, masks == 3]) & self.LABELLED
+        self.kept(tmp_path, splits=NodeSplits(train_mask, validation, test))
+        _, sink = self.measured("part", tmp_path, splits="own")
+        assert np.isfinite(sink.last("test/accuracy")).all()
+        assert np.isfinite(sink.last("test/macro_f1")).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

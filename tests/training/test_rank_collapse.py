@@ -1,5 +1,6 @@
 """Stacked classifiers with weight decay: the certificate, the closed form, the published numbers, exact batching."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from werank_core.config import RANK_COLLAPSE_PRESETS, RankCollapseConfig
+from werank_core.datasets.errors import DataError
+from werank_core.datasets.identity import identified
+from werank_core.datasets.image_files import LabelledImages
+from werank_core.datasets.own_data import keep_own_images
 from werank_core.metrics.row_sums import RowSums
 from werank_core.metrics.stationarity import certificate_of_sums
 from werank_core.sweeps import RunBatch, SweepSpec, batches
@@ -148,7 +153,7 @@ def network_at_work(changes: dict[str, Any]) -> RankCollapse:
 
 def autograd_gradients(task: RankCollapse, run: int) -> tuple[Tensor, list[Tensor]]:
     """Mean data loss of one run in float64, by a plain backward pass through its module, and all weights' gradients."""
-    network = make_network(task.config).double().train()
+    network = make_network(task.config, task.data.shape).double().train()
     state = task.model.parameters | task.model.buffers
     network.load_state_dict({name: tensor[run].detach().double() for name, tensor in state.items()}, strict=False)
     rows, labels = task.data.train[0].double(), task.data.train_labels[0]
@@ -462,3 +467,33 @@ def test_the_trainer_of_the_registry_runs() -> None:
     sink = MemorySink()
     assert train(make_batch(), Recorder(sink), Workplace())
     assert sink.steps == [0, 4, 8, 12]
+
+
+class TestOwnImages:
+    def kept(self, root: Path, shape: tuple[int, int, int], seed: int = 0) -> None:
+        rng, labels = np.random.default_rng(seed), np.arange(200) % 4
+        means = rng.integers(0, 200, (4, math.prod(shape)))
+        pixels = (means[labels] + rng.integers(0, 55, (200, math.prod(shape)))).astype(np.uint8)
+        keep_own_images("mine", LabelledImages(pixels, labels, shape), root)
+
+    @pytest.mark.parametrize(
+        ("shape", "model"), [((3, 5, 6), "cnn"), ((1, 9, 9), "resnet"), ((3, 5, 6), "mlp"), ((1, 1, 7), "mlp")]
+    )
+    def test_images_of_any_size_are_trained_on(self, tmp_path: Path, shape: tuple[int, int, int], model: str) -> None:
+        self.kept(tmp_path, shape)
+        config = SMALL.replaced(dataset="own_images", own_images="mine", model=model, depth=4, width=6, batch_size=20)
+        batch = make_batch(identified(config, tmp_path), (0.0,), seeds=2)
+        task = RankCollapse(batch, folder=tmp_path)
+        assert (task.data.shape, task.data.num_classes, task.data.num_rows) == (shape, 4, 160)
+        assert task.data.test.shape[1] == 40
+        sink = MemorySink()
+        loop.train(task, batch, Recorder(sink), Workplace(data_folder=tmp_path))
+        assert np.isfinite(sink.last("test/accuracy")).all()
+        assert sink.last("weight_effective_rank").shape == (2, 4)
+
+    def test_replaced_images_are_not_trained_on(self, tmp_path: Path) -> None:
+        self.kept(tmp_path, (1, 4, 4))
+        config = identified(SMALL.replaced(dataset="own_images", own_images="mine"), tmp_path)
+        self.kept(tmp_path, (1, 4, 4), seed=1)
+        with pytest.raises(DataError, match="your images 'mine' was replaced after this run was submitted"):
+            RankCollapse(make_batch(config, (0.0,), seeds=1), folder=tmp_path)

@@ -1,12 +1,12 @@
 """Self-supervised learning on a graph: one run of the `graph` experiment (Thakoor et al. 2022; WERank)."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from werank_core.config.penalised import PenalisedConfig
 from werank_core.config.problems import Misfit
-from werank_core.config.schema import Condition, setting
+from werank_core.config.schema import Condition, digest_setting, setting
 
 GraphName = Literal[
     "block_model",
@@ -27,22 +27,34 @@ _BLOCKS: Condition = {"dataset": ("block_model",)}
 _BGRL: Condition = {"objective": ("bgrl",)}
 _VICREG: Condition = {"objective": ("vicreg",)}
 
-_WITH_SPLITS = ("cora", "citeseer", "pubmed", "wikics")
-
-# What a run may use and whether it may fetch its data decide no number.
-_NOT_IDENTITY = ("download", "memory_share")
+_DOWNLOADED = (
+    "cora",
+    "citeseer",
+    "pubmed",
+    "wikics",
+    "amazon_computers",
+    "amazon_photo",
+    "coauthor_cs",
+    "coauthor_physics",
+    "ogbn_arxiv",
+)
+# Your own graph may or may not: that is looked up when the sweep is submitted.
+_WITH_SPLITS = ("cora", "citeseer", "pubmed", "wikics", "ogbn_arxiv", "own")
+_SMALLEST_CLASS = 3
 
 
 class GraphConfig(PenalisedConfig):
     """One run on one graph: data, two augmented views, encoder, objective, penalty, training and probe."""
 
+    retired: ClassVar[frozenset[str]] = frozenset({"download"})
+
     dataset: GraphName = setting(
         "block_model", "A graph drawn from a seed, a public one, or your own.", group="data", title="Graph"
     )
     own_graph: str = setting(
-        "", "Name under which your graph was uploaded.", group="data", title="Your graph", when={"dataset": ("own",)}
+        "", "Name under which your graph was added.", group="data", title="Your graph", when={"dataset": ("own",)}
     )
-    download: bool = setting(False, "Fetch the graph if it is not in the data folder yet.", group="data")
+    data_digest: str = digest_setting(*_DOWNLOADED, "own")
     num_nodes: int = setting(
         600, "Nodes drawn.", group="data", title="Nodes", unit="nodes", ge=20, le=200_000, log=True, when=_BLOCKS
     )
@@ -72,7 +84,9 @@ class GraphConfig(PenalisedConfig):
         0.3, "Length of the class means, in units of the noise.", group="data", ge=0, le=100, when=_BLOCKS
     )
     feature_scaling: Literal["none", "row", "standard"] = setting(
-        "none", "Features as they are, rows divided by their sum, or columns standardised.", group="data"
+        "none",
+        "Features as they are, less the smallest entry and divided by row sums, or columns standardised.",
+        group="data",
     )
 
     depth: int = setting(2, "Graph convolutions.", group="encoder", unit="layers", ge=1, le=16)
@@ -199,15 +213,21 @@ class GraphConfig(PenalisedConfig):
         return (first[0] * scale, first[1] * scale), (second[0] * scale, second[1] * scale)
 
     def effective(self) -> dict[str, Any]:
-        """The fields that decide numbers: neither the memory budget nor leave to download."""
-        return {name: value for name, value in super().effective().items() if name not in _NOT_IDENTITY}
+        """The fields that decide numbers: not the memory budget."""
+        return {name: value for name, value in super().effective().items() if name != "memory_share"}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.objective == "bgrl" and self.head_width == 0:
             raise Misfit("{head_width=}: bgrl needs a predictor; without one it regresses onto itself.", self)
         if self.dataset == "own" and not self.own_graph:
-            raise Misfit("{own_graph} is empty: choose one of your uploaded graphs.", self)
+            raise Misfit("{own_graph} is empty: choose one of your graphs.", self)
+        if self.dataset == "block_model" and self.num_nodes < _SMALLEST_CLASS * self.num_classes:
+            raise Misfit(
+                f"{{num_nodes=}} is too few for {{num_classes=}}: a class needs {_SMALLEST_CLASS} nodes, one to train, "
+                "one to choose and one to test on.",
+                self,
+            )
         if self.warmup_epochs > self.epochs:
             raise Misfit("{warmup_epochs=} must be at most {epochs=}.", self)
         if self.splits == "own" and self.dataset not in _WITH_SPLITS:

@@ -7,24 +7,34 @@ from pydantic import model_validator
 from werank_core.config.formulas import Formula, Gram, penalty_formula
 from werank_core.config.penalised import GRAM_HELP
 from werank_core.config.problems import Misfit
-from werank_core.config.schema import Condition, ExperimentConfig, setting
+from werank_core.config.schema import Condition, ExperimentConfig, digest_setting, setting
 from werank_core.vocabulary import KMEANS, VARIATION_METRICS
 
 DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
-IMAGES = ("digits", *DOWNLOADED)
+IMAGES = ("digits", *DOWNLOADED, "own_images")
 IMAGE_CLASSES = 10
 
 _MIXTURE: Condition = {"dataset": ("mixture",)}
 _IMAGES: Condition = {"dataset": IMAGES}
+_OWN: Condition = {"dataset": ("own_images",)}
 _MLP: Condition = {"model": ("mlp",)}
 
 
 class RankCollapseConfig(ExperimentConfig):
     """One supervised run with weight decay: data, classifier, loss, optimizer and what is recorded."""
 
-    dataset: Literal["mixture", "digits", "mnist", "fashion_mnist", "cifar10"] = setting(
-        "mixture", "K Gaussian clusters, real 8x8 digits, or images from OpenML.", group="data", title="Data set"
+    dataset: Literal["mixture", "digits", "mnist", "fashion_mnist", "cifar10", "own_images"] = setting(
+        "mixture", "K Gaussian clusters, real 8x8 digits, images from OpenML, or your own.", group="data",
+        title="Data set",
+    )  # fmt: skip
+    own_images: str = setting(
+        "", "Name under which your images were added.", group="data", title="Your images", when=_OWN
     )
+    data_digest: str = digest_setting(*DOWNLOADED, "own_images")
+    image_classes: int = setting(
+        0, "Classes of your images, filled in when the sweep is submitted.", group="identity", title="Classes",
+        ge=0, le=1000, when=_OWN,
+    )  # fmt: skip
     num_classes: int = setting(5, "Clusters K.", group="data", title="Clusters", ge=2, le=1000, when=_MIXTURE)
     dimension: int = setting(32, "Dimension of the input.", group="data", ge=2, le=1024, when=_MIXTURE)
     cluster_separation: float = setting(
@@ -56,7 +66,7 @@ class RankCollapseConfig(ExperimentConfig):
     )
     image_samples: int = setting(
         1_200,
-        "Most training rows, drawn by class (digits have 1,200).",
+        "Most training rows, drawn by class (digits have 1,200; of your images at most four fifths train).",
         group="data",
         title="Images",
         unit="rows",
@@ -145,7 +155,9 @@ class RankCollapseConfig(ExperimentConfig):
 
     @property
     def classes(self) -> int:
-        """Classes of the labels."""
+        """Classes of the labels; 0 for own images that nobody has looked at yet."""
+        if self.dataset == "own_images":
+            return self.image_classes
         return self.num_classes if self.dataset == "mixture" else IMAGE_CLASSES
 
     @property
@@ -197,6 +209,8 @@ class RankCollapseConfig(ExperimentConfig):
             field = "num_classes" if self.classes > rows else "num_clusters"
             count = max(self.classes, self.target_rank)
             raise Misfit(f"{{{field}}} = {count} is more than the {rows} training rows.", self)
+        if self.dataset == "own_images" and not self.own_images:
+            raise Misfit("{own_images} is empty: choose one of your data sets of images.", self)
         if self.model != "mlp" and self.dataset == "mixture":
             raise Misfit("{model=} needs images: choose mlp, or images as the {dataset}.", self)
         if self.model == "cnn" and self.depth < 2:

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-Group = Literal["data", "encoder", "objective", "penalty", "training", "evaluation", "seeds"]
+Group = Literal["data", "encoder", "objective", "penalty", "training", "evaluation", "seeds", "identity"]
 Condition = dict[str, tuple[str | int | float | bool, ...]]
 
 
@@ -27,8 +27,9 @@ def setting(
 ) -> Any:
     """A config field.
 
-    `group` is the heading it stands under, `log` asks for a logarithmic axis, and `when` names the values of other
-    fields under which it has any effect (outside them forms hide it and the run's identity ignores it).
+    `group` is the heading it stands under ("identity": nobody types it, see `digest_setting`), `log` asks for a
+    logarithmic axis, and `when` names the values of other fields under which it has any effect (outside them forms hide
+    it and the run's identity ignores it).
     """
     extra: Any = {"group": group, "unit": unit, "log": log, "when": when or {}}
     return Field(default, title=title or None, description=help, ge=ge, gt=gt, le=le, lt=lt, json_schema_extra=extra)
@@ -45,10 +46,27 @@ def title_of(field: FieldInfo, name: str) -> str:
     return field.title or name.replace("_", " ").capitalize()
 
 
+def digest_setting(*datasets: str) -> Any:
+    """The field that ties a run to the content of its data, for the data sets that no seed makes.
+
+    It is filled in when a sweep is submitted, by what is in the data folder then, and the worker trains on nothing
+    else. What comes with a package (digits, karate club) is checked against a digest in the code.
+    """
+    return setting(
+        "", "Digest of the data's content, filled in when the sweep is submitted.", group="identity", title="Data",
+        when={"dataset": datasets},
+    )  # fmt: skip
+
+
 class ExperimentConfig(BaseModel):
-    """Base of every experiment's config: one run, complete and immutable."""
+    """Base of every experiment's config: one run, complete and immutable.
+
+    `retired` names the fields of earlier versions that decided no number: records that hold them stay readable.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    retired: ClassVar[frozenset[str]] = frozenset()
 
     strength: float = setting(
         0.0, "Strength of the regularizer; 0 is the baseline.", group="penalty", ge=0, le=1e4, log=True
@@ -58,10 +76,27 @@ class ExperimentConfig(BaseModel):
         0, "Seed of the data: generation, split and evaluation rows.", group="seeds", ge=0, le=2**31 - 1
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if name not in cls.retired}
+
     def applies(self, name: str) -> bool:
         """Whether the field has any effect under the values of the others."""
         condition: Condition = trait(type(self).model_fields[name], "when") or {}
         return all(self.applies(other) and getattr(self, other) in allowed for other, allowed in condition.items())
+
+    @property
+    def applies_digest(self) -> bool:
+        """Whether the run's data are identified by their content: no seed and no package makes them."""
+        return "data_digest" in type(self).model_fields and self.applies("data_digest")
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether it says which content its data have, where that matters."""
+        return not self.applies_digest or bool(getattr(self, "data_digest", ""))
 
     def effective(self) -> dict[str, Any]:
         """The fields that have an effect, as JSON values: what identifies a run."""
@@ -96,7 +131,16 @@ class ExperimentConfig(BaseModel):
         return int(getattr(self, self.steps_field))
 
     @classmethod
+    def identity_fields(cls) -> frozenset[str]:
+        """Names of the fields that nobody types: filled in from the data when a sweep is submitted."""
+        return frozenset(name for name, field in cls.model_fields.items() if trait(field, "group") == "identity")
+
+    @classmethod
     def numeric_fields(cls) -> tuple[str, ...]:
         """Names of the int and float fields, seeds and strength left out: the possible second axes."""
-        skipped = {"strength", "model_seed", "data_seed"}
+        skipped = {"strength", "model_seed", "data_seed"} | cls.identity_fields()
         return tuple(n for n, f in cls.model_fields.items() if f.annotation in (int, float) and n not in skipped)
+
+    def without_identity(self) -> Self:
+        """As it was typed: without what was filled in from the data."""
+        return self.model_copy(update={n: type(self).model_fields[n].default for n in self.identity_fields()})

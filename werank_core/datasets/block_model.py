@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from werank_core.datasets.graph_catalogue import GraphError
+from werank_core.datasets.errors import GraphError
 from werank_core.datasets.graph_data import Graph, compact_features, symmetric_adjacency
 from werank_core.streams import Purpose, seeded_numpy_generator
 

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class GraphError(ValueError):
-    """One sentence that names what is wrong with a graph and what to do."""
+from werank_core.datasets.errors import GraphError
 
 
 @dataclass(frozen=True)
@@ -20,11 +18,18 @@ class GraphEntry:
     num_classes: int
     nonzero_features: int
     offline: bool = False
+    num_unlabelled: int = 0
+    """Nodes without a label, and with it without features."""
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
         """Nodes, directed edges, features, classes."""
         return self.num_nodes, self.num_edges, self.num_features, self.num_classes
+
+    def is_kept_as(self, num_nodes: int, num_features: int, num_classes: int, num_unlabelled: int) -> bool:
+        """Whether a kept graph of these counts is this one, as this version keeps it."""
+        mine = self.num_nodes, self.num_features, self.num_classes, self.num_unlabelled
+        return mine == (num_nodes, num_features, num_classes, num_unlabelled)
 
 
 # Counts: the tables of PyTorch Geometric's data set pages; WikiCS with reverse edges added (216,123 links before).
@@ -32,7 +37,7 @@ class GraphEntry:
 _ENTRIES = (
     GraphEntry("karate_club", "Karate club", 34, 156, 34, 4, 34, offline=True),
     GraphEntry("cora", "Cora", 2_708, 10_556, 1_433, 7, 49_216),
-    GraphEntry("citeseer", "CiteSeer", 3_327, 9_104, 3_703, 6, 110_000),
+    GraphEntry("citeseer", "CiteSeer", 3_327, 9_104, 3_703, 6, 110_000, num_unlabelled=15),
     GraphEntry("pubmed", "PubMed", 19_717, 88_648, 500, 3, 988_031),
     GraphEntry("wikics", "WikiCS", 11_701, 431_726, 300, 10, 3_510_300),
     GraphEntry("amazon_computers", "Amazon Computers", 13_752, 491_722, 767, 10, 3_700_000),

@@ -1,8 +1,6 @@
 """One graph as arrays, and the one file format it is kept in: NumPy's npz, never a pickle."""
 
-import os
-import tempfile
-import zipfile
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from werank_core.datasets.graph_catalogue import GraphError
+from werank_core.datasets.digests import content_digest
+from werank_core.datasets.errors import DataError, GraphError
+from werank_core.datasets.readers.npz import read_arrays, save_arrays
 
 Features: TypeAlias = "NDArray[np.float32] | sparse.csr_array[Any]"
 
@@ -36,7 +36,7 @@ class Graph:
     Args:
         adjacency: (N, N) CSR pattern, symmetric, without self-loops or duplicates, column ids sorted; values are 1.
         features: (N, D) float32, dense, or CSR where few entries are non-zero.
-        labels: (N,) int64 in 0..K-1.
+        labels: (N,) int64 in 0..K-1, or -1 for a node without a label: trained on, left out of probe and class metrics.
         own_splits: the splits the data set came with, if any.
     """
 
@@ -67,15 +67,26 @@ class Graph:
         return int(self.labels.max()) + 1
 
     @cached_property
+    def num_unlabelled(self) -> int:
+        """Nodes without a label."""
+        return int((self.labels < 0).sum())
+
+    @cached_property
+    def num_isolated(self) -> int:
+        """Nodes without an edge."""
+        return int((np.diff(self.adjacency.indptr) == 0).sum())
+
+    @cached_property
     def edge_index(self) -> NDArray[np.int64]:
         """(2, E) source and target ids, sorted by source and then target."""
         return np.stack(self.adjacency.nonzero()).astype(np.int64)
 
     @cached_property
     def homophily(self) -> float:
-        """Share of edges that join nodes of the same class, in [0, 1]; NaN without edges."""
+        """Share of edges that join nodes of the same class, among those with two labels; in [0, 1], NaN without any."""
         source, target = self.labels[self.edge_index]
-        return float((source == target).mean()) if len(source) else float("nan")
+        known = (source >= 0) & (target >= 0)
+        return float((source == target)[known].mean()) if known.any() else float("nan")
 
 
 def symmetric_adjacency(source: NDArray[Any], target: NDArray[Any], num_nodes: int) -> sparse.csr_array[Any]:
@@ -109,15 +120,12 @@ def compact_features(features: NDArray[Any] | sparse.csr_array[Any]) -> Features
 def scaled_features(features: Features, scaling: str) -> Features:
     """Features as the encoder sees them.
 
-    `row` divides every row by its sum (PyG's NormalizeFeatures: rows that sum to less than 1 are divided by 1, as
-    there); `standard` subtracts each column's mean and divides by its standard deviation (constant columns become 0);
-    `none` does nothing.
+    `row` subtracts the smallest entry of all and divides every row by its sum, where that is at least 1 (as PyG's
+    NormalizeFeatures does; bags of words have smallest entry 0); `standard` subtracts each column's mean and divides
+    by its standard deviation (constant columns become 0); `none` does nothing.
     """
     if scaling == "row":
-        totals = np.maximum(np.asarray(features.sum(axis=1)).reshape(-1, 1), 1.0)
-        return (
-            features / totals if isinstance(features, np.ndarray) else sparse.csr_array(features.multiply(1 / totals))
-        )
+        return _row_scaled(features)
     if scaling == "standard":
         dense = features if isinstance(features, np.ndarray) else features.toarray()
         # sums in float64: in float32 a constant column of 0.1 has a deviation that is not 0, and becomes one of -1
@@ -128,65 +136,54 @@ def scaled_features(features: Features, scaling: str) -> Features:
     return features
 
 
-def save_graph(graph: Graph, path: Path) -> None:
-    """Write a graph to one npz file, which appears whole or not at all."""
+def _row_scaled(features: Features) -> Features:
+    smallest = features.min() if features.shape[0] else 0
+    if smallest != 0:
+        features = (features if isinstance(features, np.ndarray) else features.toarray()) - smallest
+    totals = np.maximum(np.asarray(features.sum(axis=1)).reshape(-1, 1), 1.0)
+    return features / totals if isinstance(features, np.ndarray) else sparse.csr_array(features.multiply(1 / totals))
+
+
+def saved_arrays(graph: Graph) -> dict[str, NDArray[Any]]:
+    """Everything that makes a graph, by the names under which it is kept."""
+    features = graph.features
     arrays: dict[str, NDArray[Any]] = {
         "indptr": graph.adjacency.indptr,
         "indices": graph.adjacency.indices,
         "labels": graph.labels,
-        **_feature_arrays(graph.features),
         **(vars(graph.own_splits) if graph.own_splits else {}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        Path(draft).replace(path)
-    finally:
-        Path(draft).unlink(missing_ok=True)
-
-
-def _feature_arrays(features: Features) -> dict[str, NDArray[Any]]:
     if isinstance(features, np.ndarray):
-        return {"features": features}
+        return {**arrays, "features": features}
     parts = {"features_indptr": features.indptr, "features_indices": features.indices, "features_data": features.data}
-    return {**parts, "features_shape": np.array(features.shape)}
+    return {**arrays, **parts, "features_shape": np.array(features.shape)}
 
 
-def read_arrays(path: Path, max_bytes: int | None = None) -> dict[str, NDArray[Any]]:
-    """Every array of an npz file, read without unpickling anything.
+def graph_digest(graph: Graph) -> str:
+    """The content of a graph as 16 hex digits: edges, features, labels and splits, never its name."""
+    return content_digest(saved_arrays(graph))
 
-    Raises:
-        GraphError: not an npz file, an array of Python objects, or more than `max_bytes` once unpacked.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if max_bytes is not None and unpacked > max_bytes:
-            raise GraphError(
-                f"{path.name} unpacks to {unpacked / 1e6:,.0f} MB; at most {max_bytes / 1e6:,.0f} MB are allowed."
-            )
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except zipfile.BadZipFile as error:
-        raise GraphError(f"{path.name} is not an npz file: save it with numpy.savez.") from error
-    except ValueError as error:
-        if isinstance(error, GraphError):
-            raise
-        raise GraphError(
-            f"{path.name} holds an array of Python objects; save plain numbers, without pickle."
-        ) from error
+
+def save_graph(graph: Graph, path: Path) -> None:
+    """Write a graph to one npz file, which appears whole or not at all."""
+    save_arrays(saved_arrays(graph), path)
 
 
 def load_saved(name: str, path: Path) -> Graph:
-    """The graph in a file that `save_graph` wrote."""
-    arrays = read_arrays(path)
-    n = len(arrays["labels"])
-    ones = np.ones(len(arrays["indices"]), dtype=np.float32)
-    adjacency = sparse.csr_array((ones, arrays["indices"], arrays["indptr"]), shape=(n, n))
-    splits = NodeSplits(arrays["train"], arrays["validation"], arrays["test"]) if "train" in arrays else None
-    return Graph(name, adjacency, _stored_features(arrays), arrays["labels"].astype(np.int64), splits)
+    """The graph in a file that `save_graph` wrote.
+
+    Raises:
+        GraphError: the file is damaged.
+    """
+    try:
+        arrays = read_arrays(path, most_bytes=sys.maxsize)
+        n = len(arrays["labels"])
+        ones = np.ones(len(arrays["indices"]), dtype=np.float32)
+        adjacency = sparse.csr_array((ones, arrays["indices"], arrays["indptr"]), shape=(n, n))
+        splits = NodeSplits(arrays["train"], arrays["validation"], arrays["test"]) if "train" in arrays else None
+        return Graph(name, adjacency, _stored_features(arrays), arrays["labels"].astype(np.int64), splits)
+    except (DataError, OSError, ValueError, KeyError, TypeError) as error:
+        raise GraphError(f"{path.name} in the data folder is damaged ({error}): add or fetch it again.") from error
 
 
 def _stored_features(arrays: dict[str, NDArray[Any]]) -> Features:

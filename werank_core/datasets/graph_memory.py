@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from werank_core.config.graph import GraphConfig
-from werank_core.datasets.graph_catalogue import CATALOGUE, GraphError
-from werank_core.datasets.graph_files import own_graph_path
+from werank_core.datasets.errors import GraphError
+from werank_core.datasets.facts import graph_facts
+from werank_core.datasets.graph_catalogue import CATALOGUE
+from werank_core.datasets.own_data import own_file
 
 FLOAT = 4
 
@@ -35,7 +36,7 @@ def graph_bytes(num_nodes: int, num_edges: int, stored_features: int) -> int:
 
 
 def graph_size(dataset: str, root: Path, own_name: str = "") -> tuple[int, int, int, int]:
-    """Nodes, directed edges, features and stored feature values of a public graph or an own one, read from its header.
+    """Nodes, directed edges, features and stored feature values of a public graph or an own one, without loading it.
 
     Raises:
         GraphError: unknown graph.
@@ -45,14 +46,8 @@ def graph_size(dataset: str, root: Path, own_name: str = "") -> tuple[int, int, 
         if found is None:
             raise GraphError(f"unknown graph {dataset!r}; known are block_model, own, {', '.join(CATALOGUE)}.")
         return found.num_nodes, found.num_edges, found.num_features, found.nonzero_features
-    path = own_graph_path(own_name, root)
-    if not path.exists():
-        raise GraphError(f"there is no graph of your own named {own_name!r}: upload it first.")
-    with np.load(path, allow_pickle=False) as file:
-        sparse = "features_shape" in file.files
-        shape = tuple(int(n) for n in file["features_shape"]) if sparse else file["features"].shape
-        stored = len(file["features_data"]) if sparse else shape[0] * shape[1]
-        return int(shape[0]), len(file["indices"]), int(shape[1]), int(stored)
+    facts = graph_facts(own_file("graph", own_name, root))
+    return facts.num_nodes, facts.num_edges, facts.num_features, facts.stored_features
 
 
 def config_run_bytes(config: GraphConfig, num_nodes: int, num_features: int) -> int:

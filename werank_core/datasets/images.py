@@ -9,6 +9,8 @@ from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from werank_core.datasets.digests import content_digest
+from werank_core.datasets.errors import ImageError
 from werank_core.streams import Purpose, stream_seed
 
 
@@ -28,12 +30,15 @@ class LabelledSplit:
 
 
 DIGITS_TRAIN = 1_200
+DIGITS_DIGEST = "3c54dc8519e1085c"
+"""Of the digits that come with scikit-learn: other ones would be other data under the same name."""
 
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     data = sklearn_digits()
-    assert data.data.shape == (1797, 64), "scikit-learn's digits have 1,797 rows of 64 pixels"
+    if content_digest({"images": data.data, "labels": data.target}) != DIGITS_DIGEST:
+        raise ImageError("the digits of the installed scikit-learn are not the ones this version was made for.")
     return data.data, data.target
 
 

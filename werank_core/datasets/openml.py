@@ -1,13 +1,9 @@
 """MNIST, Fashion-MNIST and CIFAR-10 from OpenML through scikit-learn: fetched once, checked, kept as plain arrays.
 
-Loads neither torch nor a pickle; whether a data set is there can be asked without reading it. What an interrupted
-download had finished stays in scikit-learn's cache beside the arrays: asking again goes on from there.
+Loads neither torch nor a pickle; whether a data set is there can be asked without reading it.
 """
 
-import os
-import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from werank_core.datasets.downloads import Say, drafts, patience, silent, what_happened
+from werank_core.datasets.errors import DataError, ImageError
+from werank_core.datasets.image_files import LabelledImages, load_image_file, save_image_file
+
 Pixels = NDArray[np.uint8]
-
-
-class ImageError(ValueError):
-    """One sentence that names what is wrong with an image data set and what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ def is_downloaded(name: str, root: Path) -> bool:
     return image_path(CATALOGUE[name], root).exists()
 
 
-def load_images(name: str, root: Path, *, entry: ImageEntry | None = None) -> tuple[Pixels, NDArray[np.int64]]:
-    """A data set, downloaded first where it is not there yet.
+def load_images(name: str, root: Path, *, entry: ImageEntry | None = None) -> LabelledImages:
+    """A downloaded data set.
 
     Args:
         name: a key of `CATALOGUE`.
@@ -71,50 +67,51 @@ def load_images(name: str, root: Path, *, entry: ImageEntry | None = None) -> tu
     Returns:
         Pixels (N, c·h·w) in 0..255, channel by channel and row by row, and labels (N,) in 0..K−1.
     Raises:
-        ImageError: no network, or a reply or file that is not this data set.
+        ImageError: not downloaded, or a file that is not this data set.
     """
     entry = entry or CATALOGUE[name]
     path = image_path(entry, root)
     if not path.exists():
-        download_images(entry, root)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ImageError(f"{path.name} is not readable: delete {path} and ask for {entry.title} again.") from error
-    check_images(entry, images, labels)
-    return images, labels
+        raise ImageError(
+            f"{entry.title} is not downloaded yet: fetch it (python -m werank_core data fetch {name}), or choose "
+            "digits."
+        )
+    found = load_image_file(path, entry.shape)
+    check_images(entry, found.images, found.labels)
+    return found
 
 
-def download_images(entry: ImageEntry, root: Path, on_progress: Callable[[str], None] = lambda sentence: None) -> Path:
+def download_images(entry: ImageEntry, root: Path, on_progress: Say = silent) -> Path:
     """Fetch a data set, check it and keep it as arrays.
 
-    Returns: the file it lies in, renamed into place when whole.
-    Raises: ImageError as `load_images`.
+    Returns: the file it lies in, renamed into place when whole; nothing else of the download stays.
+    Raises: ImageError: no network, or a reply that is not this data set.
     """
-    on_progress(f"{entry.title}: downloading from OpenML")
-    images, labels = _fetched(entry, root)
-    check_images(entry, images, labels)
-    on_progress(f"{entry.title}: {len(labels):,} images in {entry.num_classes} classes, as published")
     path = image_path(entry, root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{entry.name}-") as folder:
-        partial = Path(folder) / path.name
-        np.savez_compressed(partial, images=images, labels=labels)
-        os.replace(partial, path)
+    try:
+        with drafts(path.parent, entry.name) as folder:
+            on_progress(f"{entry.title}: downloading from OpenML")
+            images, labels = _fetched(entry, folder)
+            check_images(entry, images, labels)
+            on_progress(f"{entry.title}: {len(labels):,} images in {entry.num_classes} classes, as published")
+            save_image_file(LabelledImages(images, labels, entry.shape), path)
+    except DataError as error:
+        raise ImageError(str(error)) from error
+    except OSError as error:
+        raise ImageError(f"{entry.title} cannot be kept in {path.parent}: {error.strerror or error}.") from error
     return path
 
 
-def _fetched(entry: ImageEntry, root: Path) -> tuple[Pixels, NDArray[np.int64]]:
+def _fetched(entry: ImageEntry, folder: Path) -> tuple[Pixels, NDArray[np.int64]]:
     """Pixels and class numbers (sorted class names become 0..K−1) as scikit-learn reads them from OpenML."""
     from sklearn.datasets import fetch_openml
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), patience():
             warnings.simplefilter("ignore")
             reply: Any = fetch_openml(
                 data_id=entry.data_id,
-                data_home=str(root),
+                data_home=str(folder),
                 as_frame=False,
                 parser="pandas",
                 n_retries=1,
@@ -123,18 +120,16 @@ def _fetched(entry: ImageEntry, root: Path) -> tuple[Pixels, NDArray[np.int64]]:
                 # numbers, and then fails on them as if they were text
                 read_csv_kwargs={"dtype": {}},
             )
-    except OSError as error:
+        pixels, labels = np.asarray(reply.data), np.unique(np.asarray(reply.target), return_inverse=True)[1]
+        # NaN fails both comparisons
+        sound = np.issubdtype(pixels.dtype, np.number) and pixels.min() >= 0 and pixels.max() <= 255
+    except Exception as error:
+        # whatever a broken network or reply makes scikit-learn and pandas raise
         raise ImageError(
-            f"{entry.title} could not be downloaded from OpenML ({type(error).__name__}): check the network and ask "
-            "again, or choose mixture or digits, which need no download."
+            f"{entry.title} could not be downloaded from OpenML: {what_happened(error, folder)}; digits and mixture "
+            "need no download."
         ) from error
-    except (ValueError, KeyError, StopIteration) as error:
-        raise ImageError(
-            f"OpenML's reply for {entry.title} is not the data set ({error}): ask again later, or choose digits."
-        ) from error
-    pixels, labels = np.asarray(reply.data), np.unique(np.asarray(reply.target), return_inverse=True)[1]
-    # NaN fails both comparisons
-    if not np.issubdtype(pixels.dtype, np.number) or not (pixels.min() >= 0 and pixels.max() <= 255):
+    if not sound:
         raise ImageError(f"{entry.title} has pixels that are no numbers in 0..255: this is not the data set.")
     return pixels.round().astype(np.uint8), labels.astype(np.int64)
 

@@ -16,11 +16,12 @@ FOLDS = 5  # halvings of the training samples that choose C
 def random_splits(
     labels: Tensor, num_splits: int, fractions: Sequence[float] = NODE_FRACTIONS, seed: int = 0
 ) -> ProbeSplits:
-    """Stratified random splits into training, validation and test samples, all samples used.
+    """Stratified random splits into training, validation and test samples, all samples with a label used.
 
     Every class gives each part its share, rounded down; what rounding leaves goes to the test part. A class always
     gives at least one sample to training and, when it has three, one to validation.
-    Args: labels (N,) in 0..K-1, every class with at least two samples; fractions, three that sum to 1.
+    Args: labels (N,) in 0..K-1, -1 for a sample without one, every class with at least two samples; fractions, three
+        that sum to 1.
     Returns: row numbers, each part (S, n) sorted.
     Raises: ValueError for fractions that do not sum to 1 or a class with fewer than two samples.
     Source: the 10/10/80 that Thakoor et al. 2022 write of (their code is `cross_validated_splits`); stratifying is ours
@@ -28,7 +29,7 @@ def random_splits(
     """
     if len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
         raise ValueError(f"fractions = {tuple(fractions)}: three positive shares that sum to 1 are needed.")
-    counts = torch.bincount(labels)
+    counts = torch.bincount(labels[labels >= 0])
     if 0 < (smallest := int(counts[counts > 0].min())) < 2:
         raise ValueError(f"a class has {smallest} sample; it cannot be both trained and tested on.")
     generator = seeded_generator(Purpose.PROBE_SPLITS, seed)
@@ -41,9 +42,10 @@ def _one_split(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Row numbers of the three parts of one split."""
     order = torch.randperm(len(labels), generator=generator)
+    order = order[labels[order] >= 0]
     order = order[labels[order].argsort(stable=True)]
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)[:-1]])
-    place = torch.arange(len(labels)) - starts[labels[order]]
+    place = torch.arange(len(order)) - starts[labels[order]]
     train = (counts * fractions[0]).long().clamp_min(1)
     validation = (counts * fractions[1]).long().clamp_min(1).minimum((counts - train - 1).clamp_min(0))
     train_end, validation_end = train[labels[order]], (train + validation)[labels[order]]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from werank_core.config import explain
+from werank_core.datasets.errors import DataError
 from werank_core.experiments import experiment
 from werank_core.jobs.places import drop_checkpoints, drop_if_empty, tail
 from werank_core.store import Store, StoreError, StoreUnavailable, open_store, queue
@@ -157,7 +158,7 @@ def one_line(problem: Exception) -> str:
     if isinstance(problem, ValidationError):
         return "The settings do not fit this version of the program: " + " ".join(explain(problem))
     text = next(iter(str(problem).strip().splitlines()), "") or "no message"
-    return text if isinstance(problem, StoreError) else f"{type(problem).__name__}: {text}"[:400]
+    return text if isinstance(problem, StoreError | DataError) else f"{type(problem).__name__}: {text}"[:400]
 
 
 @contextmanager

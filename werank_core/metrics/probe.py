@@ -201,7 +201,7 @@ def _test_scores(rows: Tensor, labels: Tensor, index: Tensor, chosen: LinearClas
     scores = chosen.weight @ rows.mT + chosen.bias[..., None]
     predicted = scores.max(1).indices.gather(1, index.clamp_min(0))
     real = index >= 0
-    truth = labels[index.clamp_min(0)]
+    truth = labels[index.clamp_min(0)].clamp_min(0)  # padding may point at a sample without a label
     accuracy = ((predicted == truth) & real).sum(1).double() / real.sum(1)
     return accuracy, macro_f1(predicted, truth, chosen.bias.shape[-1], real)
 

@@ -46,6 +46,8 @@ def submit(store: Store, spec: SweepSpec, *, slots: int = 1) -> Submission:
     Raises:
         StoreError: one sentence.
     """
+    if not spec.config.is_identified:
+        raise StoreError("The sweep does not say which data it means: submit it from the page or the command line.")
     grid = spec.runs()
     unique = {item.id: item for item in grid}
     sweep_id = sweep_identity(spec, grid)
@@ -122,7 +124,7 @@ def delete_sweep(store: Store, sweep_id: str) -> int:
 def differing(config: ExperimentConfig) -> str:
     """What differs from the experiment's defaults, strength and seeds left out: "objective vicreg, depth 2"."""
     mine, default = config.effective(), type(config)().model_dump(mode="json")
-    skipped = {"strength", "model_seed", "data_seed"}
+    skipped = {"strength", "model_seed", "data_seed"} | config.identity_fields()
     changed = {name: value for name, value in mine.items() if name not in skipped and value != default[name]}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
 

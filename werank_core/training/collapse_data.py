@@ -11,8 +11,13 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from werank_core.config import RankCollapseConfig
+from werank_core.datasets.digests import content_digest
+from werank_core.datasets.errors import ImageError
+from werank_core.datasets.identity import OWN_TRAINING_SHARE, check_digest, data_name
+from werank_core.datasets.image_files import LabelledImages, image_arrays
 from werank_core.datasets.images import LabelledSplit, load_digits, standardized_split
-from werank_core.datasets.openml import CATALOGUE, ImageError, load_images
+from werank_core.datasets.openml import load_images
+from werank_core.datasets.own_data import load_own_images
 from werank_core.datasets.synthetic import make_mixture
 from werank_core.metrics.collapse import class_means, cluster_labels
 from werank_core.metrics.rank import evaluation_rows
@@ -28,6 +33,7 @@ class CollapseData:
     """S splits of equal shape and which of them each run uses.
 
     Attributes:
+        shape: channels, height, width of an image; rows of numbers are (1, 1, d).
         train, train_labels: `(S, N, d)`, `(S, N)`; test, test_labels: `(S, M, d)`, `(S, M)`.
         evaluation: `(S, E)` the training rows that metrics see, drawn from the data seed.
         clusters: `(S, E)` their clusters: class labels or k-means.
@@ -35,6 +41,7 @@ class CollapseData:
     """
 
     num_classes: int
+    shape: tuple[int, int, int]
     train: Tensor
     train_labels: Tensor
     test: Tensor
@@ -68,7 +75,8 @@ def collapse_data(
     keys = [(config.data_seed, config.cluster_noise) for config in configs]
     distinct = list(dict.fromkeys(keys))
     config = configs[0]
-    splits = [make_split(config.replaced(cluster_noise=noise), seed, folder) for seed, noise in distinct]
+    images = kept_images(config, folder)
+    splits = [make_split(config.replaced(cluster_noise=noise), seed, images) for seed, noise in distinct]
     train, test = (torch.stack([getattr(s, name) for s in splits]).to(dtype) for name in ("train_rows", "test_rows"))
     labels, test_labels = (torch.stack([getattr(s, name) for s in splits]) for name in ("train_labels", "test_labels"))
     evaluation = torch.stack([evaluation_rows(train.shape[1], seed, config.evaluation_rows) for seed, _ in distinct])
@@ -77,21 +85,35 @@ def collapse_data(
         clusters = cluster_labels(train[torch.arange(len(train))[:, None], evaluation], config.num_clusters, seed=0)
     of_run = torch.tensor([distinct.index(key) for key in keys])
     tensors = [t.to(device) for t in (train, labels, test, test_labels, evaluation, clusters, of_run)]
-    return CollapseData(config.classes, *tensors)
+    return CollapseData(config.classes, images.shape if images else _built_in_shape(config), *tensors)
 
 
-def image_shape(config: RankCollapseConfig) -> tuple[int, int, int]:
-    """Channels, height, width of an image; the mixture is a row of numbers."""
-    if config.dataset == "mixture":
-        return 1, 1, config.dimension
-    return (1, 8, 8) if config.dataset == "digits" else CATALOGUE[config.dataset].shape
+def _built_in_shape(config: RankCollapseConfig) -> tuple[int, int, int]:
+    return (1, 8, 8) if config.dataset == "digits" else (1, 1, config.dimension)
 
 
-def make_split(config: RankCollapseConfig, seed: int, folder: Path) -> LabelledSplit:
+def kept_images(config: RankCollapseConfig, folder: Path) -> LabelledImages | None:
+    """The images of the data folder that a config trains on; None for data from a seed and digits.
+
+    Raises:
+        DataError: they are not there, or were replaced after the run was submitted.
+    """
+    if not config.applies_digest:
+        return None
+    own = config.dataset == "own_images"
+    found = load_own_images(config.own_images, folder) if own else load_images(config.dataset, folder)
+    if config.data_digest:
+        check_digest(config, content_digest(image_arrays(found)))
+    if found.labels.max() + 1 != config.classes:
+        raise ImageError(f"{data_name(config)} has {found.labels.max() + 1} classes; {config.classes} were submitted.")
+    return found
+
+
+def make_split(config: RankCollapseConfig, seed: int, images: LabelledImages | None = None) -> LabelledSplit:
     """The data of one seed.
 
-    The mixture is drawn twice as large as asked for and cut in two class by class; digits and downloaded images are
-    split by class at random (ours: the published split is not kept), the latter into at most 10,000 test rows.
+    The mixture is drawn twice as large as asked for and cut in two class by class; digits and other images are split by
+    class at random (ours: the published split is not kept), the latter into at most 10,000 test rows.
     """
     if config.dataset == "mixture":
         split = _mixture_split(config, seed)
@@ -100,7 +122,8 @@ def make_split(config: RankCollapseConfig, seed: int, folder: Path) -> LabelledS
         split = load_digits(seed)
         kept = slice(config.image_samples)
         return replace(split, train_rows=split.train_rows[kept], train_labels=split.train_labels[kept])
-    return _downloaded_split(config, seed, folder)
+    assert images is not None
+    return _image_split(config, seed, images)
 
 
 def _mixture_split(config: RankCollapseConfig, seed: int) -> LabelledSplit:
@@ -128,12 +151,14 @@ def _whitened(split: LabelledSplit) -> LabelledSplit:
     return replace(split, train_rows=torch.from_numpy(white), test_rows=test)
 
 
-def _downloaded_split(config: RankCollapseConfig, seed: int, folder: Path) -> LabelledSplit:
-    images, labels = load_images(config.dataset, folder)
-    num_test = min(MOST_TEST_IMAGES, len(labels) - config.image_samples)
+def _image_split(config: RankCollapseConfig, seed: int, found: LabelledImages) -> LabelledSplit:
+    images, labels = found.images, found.labels
+    most = int(OWN_TRAINING_SHARE * len(labels)) if config.dataset == "own_images" else len(labels)
+    num_train = min(config.image_samples, most)
+    num_test = min(MOST_TEST_IMAGES, len(labels) - num_train)
     if num_test < config.classes:
         raise ImageError(f"image_samples = {config.image_samples} leaves no test rows: ask for fewer.")
-    sizes = {"train_size": config.image_samples, "test_size": num_test}
+    sizes = {"train_size": num_train, "test_size": num_test}
     state = stream_seed(Purpose.SPLIT, seed)
     train, test = train_test_split(np.arange(len(labels)), **sizes, random_state=state, stratify=labels)
     chosen = np.concatenate([train, test])

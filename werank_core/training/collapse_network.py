@@ -12,15 +12,13 @@ from werank_core.models.cnn import make_image_network
 from werank_core.models.mlp import MLP
 from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
-from werank_core.training.collapse_data import image_shape
 from werank_core.training.optim import SGD, Adam, StackedOptimizer
 from werank_core.training.stacked import State
 
 
-def make_network(config: RankCollapseConfig) -> nn.Module:
-    """The classifier of ONE run."""
+def make_network(config: RankCollapseConfig, shape: tuple[int, int, int]) -> nn.Module:
+    """The classifier of ONE run, for images of channels, height and width."""
     options = {"activation": config.activation, "bias": config.bias, "batch_norm": config.batch_norm}
-    shape = image_shape(config)
     if config.model == "mlp":
         hidden = [config.width] * (config.depth - 1)
         return MLP([int(np.prod(shape)), *hidden, config.classes], **options)  # type: ignore[arg-type]

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from werank_core.config.graph import GraphConfig
 from werank_core.datasets.block_model import make_block_model
-from werank_core.datasets.graph_data import Graph, scaled_features
+from werank_core.datasets.graph_data import Graph, graph_digest, scaled_features
 from werank_core.datasets.graph_memory import check_budget, config_run_bytes, free_bytes
 from werank_core.datasets.graphs import load_graph
+from werank_core.datasets.identity import check_digest
 from werank_core.datasets.splits import graph_splits
 from werank_core.metrics.probe import ProbeSplits
+from werank_core.metrics.rank import evaluation_rows
 from werank_core.models.graph_view import AugmentableGraph, GraphView
 from werank_core.models.propagate import SparseFeatures, propagation, sparse_features
 from werank_core.streams import Purpose, seeded_generator
@@ -26,7 +28,10 @@ NOISE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class GraphData:
-    """A graph ready to train on, for one data seed; `graph` on the device, labels and splits on the CPU."""
+    """A graph ready to train on, for one data seed; `graph` on the device, labels and splits on the CPU.
+
+    A label is −1 where a node has none: it is trained on, and in no split.
+    """
 
     seed: int
     graph: AugmentableGraph
@@ -39,6 +44,11 @@ class GraphData:
     def num_nodes(self) -> int:
         """N."""
         return len(self.labels)
+
+    def labelled_rows(self, limit: int) -> Tensor:
+        """Sorted numbers of the nodes that class metrics see: those with a label, at most `limit`."""
+        known = (self.labels >= 0).nonzero()[:, 0]
+        return known[evaluation_rows(len(known), self.seed, limit)]
 
     @cached_property
     def degrees(self) -> Tensor:
@@ -65,9 +75,16 @@ class GraphData:
 
 
 def make_graph(config: GraphConfig, data_seed: int, root: Path) -> Graph:
-    """The graph of a config: drawn from the seed, or read from the data folder (fetched when the config says so)."""
+    """The graph of a config: drawn from the seed, or read from the data folder.
+
+    Raises:
+        DataError: it is not there, or was replaced after the run was submitted.
+    """
     if config.dataset != "block_model":
-        return load_graph(config.dataset, root, download=config.download, own_name=config.own_graph)
+        graph = load_graph(config.dataset, root, own_name=config.own_graph)
+        if config.data_digest:
+            check_digest(config, graph_digest(graph))
+        return graph
     return make_block_model(
         config.num_nodes,
         config.num_classes,

@@ -31,9 +31,9 @@ class Outputs:
 def graph_measures(outputs: Outputs, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:
     """Everything but the probe, of all nodes, each (R,), and the spectra (R, D) that the rank metrics come from."""
     z, rows = outputs.representations, evaluation_rows(data.num_nodes, data.seed, limit=config.evaluation_rows)
-    labels = data.labels[rows].to(z.device)
     spectra, values = ssl_measures.representation_measures(z[:, rows], outputs.embeddings[:, rows])
-    values |= ssl_measures.collapse_metrics(z[:, rows], labels, data.num_classes)
+    known = data.labelled_rows(config.evaluation_rows)
+    values |= ssl_measures.collapse_metrics(z[:, known], data.labels[known].to(z.device), data.num_classes)
     values["dirichlet_energy"] = dirichlet_energy(z, data.edge_index, data.degrees)
     change, size = z - outputs.with_fewer_edges, z.norm(dim=-1)
     values["edge_sensitivity"] = (change.norm(dim=-1) / size.clamp_min(1e-12)).mean(-1)

@@ -49,7 +49,7 @@ class RankCollapse:
         self.config: RankCollapseConfig = batch.config
         self.num_steps = self.config.num_steps
         self.data = collapse_data(batch.configs, folder, device, dtype)
-        modules = [make_network(self.config).to(dtype) for _ in batch.runs]
+        modules = [make_network(self.config, self.data.shape).to(dtype) for _ in batch.runs]
         for module, config in zip(modules, batch.configs, strict=True):
             initialize(module, seeded_generator(Purpose.INITIALIZATION, config.model_seed), self.config.init)
         self.model = StackedModel(modules, device)
