@@ -59,7 +59,7 @@ def test_identity_ignores_the_machine_and_what_has_no_effect() -> None:
 
 def test_epochs_are_the_steps_and_scale_can_be_an_axis() -> None:
     assert GraphConfig(epochs=77).num_steps == 77
-    assert {"augmentation_scale", "output_width", "homophily"} <= set(GraphConfig.numeric_fields())
+    assert {"augmentation_scale", "output_width", "homophily"} <= set(GraphConfig.second_axes())
 
 
 @pytest.mark.parametrize(

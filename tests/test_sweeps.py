@@ -62,7 +62,12 @@ def test_small_sweeps_use_every_slot_while_stacking_pays() -> None:
 
 def test_limits_and_nonsense_are_named() -> None:
     assert "at most 5,000" in problems(seeds=200, second_axis="depth", second_values=tuple(range(1, 33)))
-    assert "second_axis = 'encoder'" in problems(second_axis="encoder", second_values=(1.0,))
+    assert "second_axis = 'dataset'" in problems(second_axis="dataset", second_values=("digits",))
+    assert "second_values: encoder = '1': should be 'linear' or 'relu'" in problems(
+        second_axis="encoder", second_values=(1.0,)
+    )
+    assert "second_values: 'deep' is not a number" in problems(second_axis="depth", second_values=("deep",))
+    assert "twice" in problems(second_axis="encoder", second_values=("relu", "relu"))
     assert "depth = 1.5 must be a whole number" in problems(second_axis="depth", second_values=(1.5,))
     assert "depth = 99" in problems(second_axis="depth", second_values=(99,))
     assert "belong together" in problems(second_values=(1.0,))
@@ -73,9 +78,16 @@ def test_limits_and_nonsense_are_named() -> None:
     assert "twice" in problems(second_axis="depth", second_values=(2, 2))
 
 
-def test_a_spec_survives_json() -> None:
-    original = spec(config=ToySSLConfig(objective="vicreg"), second_axis="temperature", second_values=(0.1,))
+@pytest.mark.parametrize(("axis", "values"), [("temperature", (0.1,)), ("encoder", ("linear", "relu"))])
+def test_a_spec_survives_json(axis: str, values: tuple[float | str, ...]) -> None:
+    original = spec(config=ToySSLConfig(objective="vicreg"), second_axis=axis, second_values=values)
     assert SweepSpec.model_validate_json(original.model_dump_json()) == original
+
+
+def test_a_choice_as_second_axis_trains_each_of_its_values() -> None:
+    grid = spec(second_axis="gram", second_values=("smaller", "input"), config={"penalty": "werank"}, seeds=1)
+    assert [run.config.gram for run in grid.runs() if run.config.strength] == ["smaller"] * 2 + ["input"] * 2
+    assert len(batches(grid.runs(), 100)) == 2
 
 
 def test_cost_is_keyed_on_shape_and_not_on_length_or_strength() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, make_dataclass
 from dataclasses import field as option
-from typing import Annotated, Any, ClassVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, get_origin
 
 import pandas as pd
 import tyro
@@ -16,11 +16,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from werank_core.cli_data import fetch_shown
-from werank_core.config import trait
+from werank_core.config import choices, trait
 from werank_core.datasets.identity import identified, missing_download
 from werank_core.experiments import EXPERIMENTS, Experiment, Preset
 from werank_core.jobs.places import Places
 from werank_core.jobs.supervisor import ensure_supervisor
+from werank_core.names import spelled
 from werank_core.settings import Settings
 from werank_core.store import Store, StoreError, StoreMissing, StoreUnavailable, queries
 from werank_core.store.errors import READ_ONLY
@@ -121,8 +122,8 @@ def _text(value: Any) -> str:
 
 def _allowed(info: FieldInfo) -> str:
     """What the field accepts, as help shows it: `{a,b}`, `1..32`, `>=0`."""
-    if choices := get_args(info.annotation) if "Literal" in str(get_origin(info.annotation)) else ():
-        return "{" + ",".join(map(str, choices)) + "}"
+    if allowed := choices(info):
+        return "{" + ",".join(map(str, allowed)) + "}"
     bounds = {
         sign: getattr(item, sign) for item in info.metadata for sign in ("ge", "gt", "le", "lt") if hasattr(item, sign)
     }
@@ -293,5 +294,5 @@ def _headline_table(frame: pd.DataFrame, spec: SweepSpec, keys: list[str], title
     for index, row in means.iterrows():
         shown = index if isinstance(index, tuple) else (index,)
         values = ("" if math.isnan(row[name]) else f"{row[name]:.3g}" for name in titles)
-        table.add_row(*(f"{key:g}" for key in shown), *values, str(counts[index]))
+        table.add_row(*map(spelled, shown), *values, str(counts[index]))
     return table

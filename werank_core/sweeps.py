@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -19,10 +19,13 @@ from pydantic import (
     model_validator,
 )
 
-from werank_core.config import ExperimentConfig
-from werank_core.config.problems import Misfit, Misplaced
+from werank_core.config import ExperimentConfig, choices
+from werank_core.config.problems import Misfit, Misplaced, clipped
 from werank_core.experiments import EXPERIMENTS, Experiment, code_version, experiment
 from werank_core.names import one_line
+
+SecondValue = Annotated[float | str, Field(union_mode="left_to_right")]
+"""A number, or one of the values of a choice such as `gram`."""
 
 MAX_RUNS = 5_000
 MAX_NAME = 120
@@ -80,8 +83,8 @@ class SweepSpec(BaseModel):
     experiment: str
     config: SerializeAsAny[ExperimentConfig]
     strengths: tuple[float, ...] = Field(min_length=1, description="Strengths; 0 is always added.")
-    second_axis: str | None = Field(None, description="A numeric field that forms the second axis.")
-    second_values: tuple[float, ...] = Field((), description="Its values.")
+    second_axis: str | None = Field(None, description="A number or a choice that forms the second axis.")
+    second_values: tuple[SecondValue, ...] = Field((), description="Its values.")
     seeds: int = Field(5, ge=1, le=200, description="Number of seeds.")
     first_seed: int = Field(0, ge=0, le=10**6, description="First seed.")
     vary_data: bool = Field(True, description="Each seed also draws or splits its data anew.")
@@ -111,8 +114,8 @@ class SweepSpec(BaseModel):
 
     @field_validator("second_values")
     @classmethod
-    def _finite(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(map(math.isfinite, values)):
+    def _finite(cls, values: tuple[float | str, ...]) -> tuple[float | str, ...]:
+        if not all(math.isfinite(value) for value in values if isinstance(value, float)):
             raise ValueError("every value must be finite")
         if len(set(values)) != len(values):
             raise ValueError("a value is there twice")
@@ -127,7 +130,7 @@ class SweepSpec(BaseModel):
     def _grid_is_sound(self) -> Self:
         if (self.second_axis is None) != (not self.second_values):
             raise Misfit("{second_axis} and {second_values} belong together: give both or neither.", self)
-        allowed = type(self.config).numeric_fields()
+        allowed = type(self.config).second_axes()
         if self.second_axis is not None and self.second_axis not in allowed:
             raise Misfit(f"{{second_axis=}} is not one of {', '.join(allowed)}.", self)
         if self.num_runs > MAX_RUNS:
@@ -156,9 +159,15 @@ class SweepSpec(BaseModel):
         place = "strengths" if self.second_axis is None or "strength" in about else "second_values"
         return Misplaced(place, error, type(self.config).model_fields)
 
-    def _cast(self, value: float) -> float | int:
+    def _cast(self, value: float | str) -> float | int | str:
+        """The value in the type that its field has; a choice is checked by the config."""
         assert self.second_axis is not None
-        whole = type(self.config).model_fields[self.second_axis].annotation is int
+        field = type(self.config).model_fields[self.second_axis]
+        if choices(field):
+            return f"{value:g}" if isinstance(value, float) else value
+        if isinstance(value, str):
+            raise Misfit(f"{{second_values}}: {clipped(value)} is not a number.", self)
+        whole = field.annotation is int
         if whole and value != int(value):
             raise Misfit(f"{{second_values}}: {self.second_axis} = {value:g} must be a whole number.", self)
         return int(value) if whole else value

@@ -191,7 +191,7 @@ def _arrays(key: Key, sweep_id: str, name: str, steps: Steps) -> pd.DataFrame:
     return queries.arrays(store(), _run_ids(sweep_id), name, steps, sweep_id=sweep_id)
 
 
-def spectra(sweep_id: str, name: str, second_value: float | None) -> pd.DataFrame:
+def spectra(sweep_id: str, name: str, second_value: float | str | None) -> pd.DataFrame:
     """Mean spectra of a sweep over all recorded steps, of one second value.
 
     Read strength by strength: all arrays of 2,000 runs at once would be larger than all else in the process.

@@ -61,7 +61,7 @@ def show_spectra(choice: Choice) -> None:
     show_chart(cached.drawn("spectra", choice.seen, name, second_value, look, make=chart), f"{choice.prefix}_spectra")
 
 
-def _chosen_second_value(choice: Choice) -> float | None:
+def _chosen_second_value(choice: Choice) -> float | str | None:
     """The second value whose spectra are drawn: lines are strengths, and there is one slider only."""
     values = choice.spec.second_values
     if not values:

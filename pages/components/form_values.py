@@ -180,7 +180,7 @@ def _take_over(experiment: Experiment, prefix: str, name: str, field: FieldInfo 
     elif field.annotation is bool:
         options = _SWITCH
     elif name == "second_axis":
-        options = {"none": None, **{axis: axis for axis in experiment.config_class.numeric_fields()}}
+        options = {"none": None, **{axis: axis for axis in experiment.config_class.second_axes()}}
     if options is None:
         typed_values(prefix)[name] = one_line(text)
     elif text in options:

@@ -42,7 +42,7 @@ _SWEEP_TITLES = {
 }
 _SWEEP_HELP = {
     "second_axis": "A setting that takes several values: one curve for each.",
-    "second_values": "Separate numbers by commas.",
+    "second_values": "Separate values by commas; those of a choice by name.",
     "seeds": "Runs of every strength that differ in their random numbers only.",
     "first_seed": "Seeds are counted from here.",
     "vary_data": "Each seed also draws or splits its data anew. Off: seeds share the data.",
@@ -172,7 +172,7 @@ class _Form:
         self._fields = form_fields(experiment.config_class)
         self._base = preset_values(experiment, preset)
         self._titles = _titles(experiment)
-        self._axes = experiment.config_class.numeric_fields()
+        self._axes = experiment.config_class.second_axes()
         self._strengths = f"Values of {experiment.strength_label}. Separate numbers by commas; 0 is always added."
 
     def show_rows(self, names: Iterable[str]) -> None:

@@ -186,7 +186,7 @@ class TestIdentified:
         found = image_facts(keep_own_images("mine", images, tmp_path))
         config = identified(RankCollapseConfig(dataset="own_images", own_images="mine"), tmp_path)
         assert (config.data_digest, config.image_classes, config.classes) == (found.digest, 4, 4)
-        assert {"data_digest", "image_classes"}.isdisjoint(RankCollapseConfig.numeric_fields())
+        assert {"data_digest", "image_classes"}.isdisjoint(RankCollapseConfig.second_axes())
 
     @pytest.mark.parametrize(
         ("config", "sentence"),

@@ -75,6 +75,9 @@ def test_equal_differences_have_no_spread() -> None:
 def test_values_by_seed_filters() -> None:
     frame = tidy_frame(["weight_effective_rank"], layers=(1, 2), seconds=(0.5, 1.0))
     values = values_by_seed(frame, "weight_effective_rank", strength=0.1, second_value=1.0, layer=2)
+    words = frame.assign(second_value=frame["second_value"].map(str))
+    same = values_by_seed(words, "weight_effective_rank", strength=0.1, second_value="1.0", layer=2)
+    pd.testing.assert_series_equal(same, values)
     rows = frame[(frame["strength"] == 0.1) & (frame["second_value"] == 1.0) & (frame["layer"] == 2)]
     np.testing.assert_allclose(values, rows.sort_values("seed")["value"])
 

@@ -114,6 +114,17 @@ def test_second_values_get_a_line_each_with_one_legend_entry() -> None:
     assert figure.layout.legend.title.text == "depth"
 
 
+def test_choices_on_the_second_axis_are_lines_named_by_their_words() -> None:
+    names = {0.5: "one_vs_rest", 1.0: "smaller"}
+    frame = tidy_frame(seconds=tuple(names))
+    numbers = [t for t in strength_figure(frame).data if t.showlegend]
+    words = strength_figure(frame.assign(second_value=frame["second_value"].map(names)), second_axis_label="gram")
+    shown = [t for t in words.data if t.showlegend]
+    assert [t.name for t in shown] == ["one vs rest", "smaller"]
+    assert [list(t.y) for t in shown] == [list(t.y) for t in numbers]
+    assert len({(t.line.color, t.marker.symbol, t.line.dash) for t in shown}) == 2
+
+
 def test_layers_get_a_line_each() -> None:
     frame = tidy_frame(["weight_effective_rank"], layers=(1, 2, 3))
     figure = plot_layers_strength(summarize_strength(frame), frame, ["weight_effective_rank"])

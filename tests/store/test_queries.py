@@ -132,6 +132,22 @@ def test_arrays_keep_their_shape(store: Store, make_spec: MakeSpec) -> None:
     assert set(last["layer"]) == {0}
 
 
+def test_a_choice_as_second_axis_is_read_as_its_words(store: Store, make_spec: MakeSpec) -> None:
+    choice = {"second_axis": "encoder", "second_values": ("relu", "linear")}
+    words = submit(store, make_spec(strengths=(0.0,), seeds=2, name="choice", **choice)).sweep_id
+    number = submit(
+        store, make_spec(strengths=(0.0,), seeds=1, name="number", second_axis="depth", second_values=(3,))
+    ).sweep_id
+    for _ in range(3):
+        record(store)
+    one = queries.final_metrics(store, sweep_ids=[words], metrics=["loss"])
+    assert list(one["second_value"]) == ["relu", "linear"] * 2
+    assert set(queries.history(store, list(one["run_id"]), sweep_id=words)["second_value"]) == {"relu", "linear"}
+    assert set(queries.runs(store, [words])["second_value"]) == {"relu", "linear"}
+    assert queries.final_metrics(store, sweep_ids=[number])["second_value"].dtype == float
+    assert set(queries.final_metrics(store)["second_value"]) == {"relu", "linear", 3.0}
+
+
 def test_the_second_axis_is_that_of_the_sweep_asked_for(store: Store, make_spec: MakeSpec) -> None:
     axis = {"second_axis": "augmentation_strength", "second_values": (0.1, 0.3)}
     wide = submit(store, make_spec(strengths=(0.0,), seeds=1, **axis))

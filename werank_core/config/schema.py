@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -39,6 +39,11 @@ def trait(field: FieldInfo, name: str) -> Any:
     """One of the traits `setting` stored beside a field: group, unit, log or when."""
     extra = field.json_schema_extra
     return extra.get(name) if isinstance(extra, dict) else None
+
+
+def choices(field: FieldInfo) -> tuple[str, ...]:
+    """The values of a field that is a choice; none for the others."""
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
 
 
 def title_of(field: FieldInfo, name: str) -> str:
@@ -136,10 +141,14 @@ class ExperimentConfig(BaseModel):
         return frozenset(name for name, field in cls.model_fields.items() if trait(field, "group") == "identity")
 
     @classmethod
-    def numeric_fields(cls) -> tuple[str, ...]:
-        """Names of the int and float fields, seeds and strength left out: the possible second axes."""
-        skipped = {"strength", "model_seed", "data_seed"} | cls.identity_fields()
-        return tuple(n for n, f in cls.model_fields.items() if f.annotation in (int, float) and n not in skipped)
+    def second_axes(cls) -> tuple[str, ...]:
+        """Names of the numbers and choices, without seeds, strength and what says which data: possible second axes."""
+        skipped = {"strength", "model_seed", "data_seed", "dataset"} | cls.identity_fields()
+        return tuple(
+            name
+            for name, field in cls.model_fields.items()
+            if name not in skipped and (field.annotation in (int, float) or choices(field))
+        )
 
     def without_identity(self) -> Self:
         """As it was typed: without what was filled in from the data."""

@@ -58,7 +58,7 @@ def paired_difference(
     strength_a: float,
     strength_b: float,
     *,
-    second_value: float | None = None,
+    second_value: float | str | None = None,
     layer: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Difference:
@@ -75,7 +75,7 @@ def values_by_seed(
     metric: str,
     *,
     strength: float | None = None,
-    second_value: float | None = None,
+    second_value: float | str | None = None,
     layer: int | None = 0,
 ) -> pd.Series:
     """Newest finite value of the finished runs, indexed by seed; several runs of a seed give their mean.
@@ -86,7 +86,10 @@ def values_by_seed(
         return pd.Series(dtype=float)
     rows = newest_values(select_metrics(frame, [metric]))
     for column, wanted in {"strength": strength, "second_value": second_value, "layer": layer}.items():
-        rows = rows if wanted is None else rows[np.isclose(rows[column].astype(float), wanted, rtol=1e-9, atol=0)]
+        if isinstance(wanted, str):
+            rows = rows[rows[column] == wanted]
+        elif wanted is not None:
+            rows = rows[np.isclose(pd.to_numeric(rows[column], errors="coerce"), wanted, rtol=1e-9, atol=0)]
     return rows[usable(rows)].groupby("seed")["value"].mean().astype(float)
 
 

@@ -93,8 +93,8 @@ class _Looks:
         return "Lines: " + ", ".join(f"{DASHES[i % len(DASHES)]} = {kind}" for i, kind in enumerate(longest)) + "."
 
 
-def _variant(split: str, series: str, second_value: float) -> str:
-    second = format_strength(second_value) if math.isfinite(second_value) else ""
+def _variant(split: str, series: str, second_value: float | str) -> str:
+    second = format_strength(second_value) if pd.notna(second_value) else ""
     return " ".join(part for part in (split, series, second) if part)
 
 

@@ -49,8 +49,13 @@ def format_together(values: Sequence[float]) -> list[str]:
     return list(signed)
 
 
-def format_strength(strength: float) -> str:
-    """A strength as an axis writes it: "0", "0.003", "1", and powers as "10⁻⁵" or "3·10⁻⁵"."""
+def format_strength(strength: float | str) -> str:
+    """A strength as an axis writes it: "0", "0.003", "1", and powers as "10⁻⁵" or "3·10⁻⁵".
+
+    Values of the second axis are written alike; those of a choice are words already.
+    """
+    if isinstance(strength, str):
+        return strength.replace("_", " ")
     if strength == 0 or not math.isfinite(strength):
         return "0" if strength == 0 else _not_finite(strength)
     exponent = _exponent(strength)

@@ -31,7 +31,7 @@ from werank_core.figures.style import (
     title_layout,
     top_margin,
 )
-from werank_core.figures.summaries import GRID_COLUMNS, distinct
+from werank_core.figures.summaries import GRID_COLUMNS, distinct, distinct_seconds
 from werank_core.vocabulary import MetricKey
 
 MAP_HEIGHT = 250
@@ -47,7 +47,7 @@ class _Cells:
     """Where the cells lie: whole numbers, strength 0 set apart by a narrow empty column, the axis break."""
 
     strengths: list[float]
-    seconds: list[float]
+    seconds: list[float | str]
 
     @property
     def split(self) -> bool:
@@ -110,7 +110,8 @@ def plot_maps(
     drawn = {key: grid for key, grid in grids.items() if len(grid) and grid["mean"].notna().any()}
     if not drawn:
         return empty_figure(title or headline(list(grids)) or "Map", NO_GRID, theme, maps_height(len(grids), columns))
-    cells = _Cells(*(distinct(pd.concat(drawn.values())[name]) for name in ("strength", "second_value")))
+    spots = pd.concat(drawn.values())
+    cells = _Cells(distinct(spots["strength"]), distinct_seconds(spots["second_value"]))
     if not cells.seconds:
         return empty_figure(title or headline(list(grids)), NO_GRID, theme, maps_height(len(grids), columns))
     caption = _caption(drawn, difference, strength_label)
@@ -264,7 +265,7 @@ def _pickable(cells: _Cells, grid: pd.DataFrame, key: str, theme: Theme, differe
             "line": {"width": 3},
         },
         "selected": {"marker": {"opacity": 1}}, "unselected": {"marker": {"opacity": 0}},
-        "customdata": spots[["strength", "second_value"]].to_numpy(float).tolist(),
+        "customdata": [[float(s), v] for s, v in zip(spots["strength"], spots["second_value"], strict=True)],
         "text": [f"<b>{written(m, low, high)}</b>, n = {n:.0f}" for m, low, high, n in zip(*columns,
         strict=True)],
         "hovertemplate": label + " %{text}<br>%{customdata[0]} × %{customdata[1]}<extra></extra>",

@@ -20,7 +20,7 @@ from werank_core.figures.style import (
     title_layout,
     top_margin,
 )
-from werank_core.figures.summaries import distinct, newest_values, select_metrics, usable
+from werank_core.figures.summaries import distinct_seconds, newest_values, select_metrics, usable
 from werank_core.vocabulary import MetricKey
 
 HEIGHT = 440
@@ -91,9 +91,9 @@ def _one_value_per_run(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _dots(runs: pd.DataFrame, strength_label: str) -> Iterator[dict[str, Any]]:
-    colors, seconds = strength_colors(runs["strength"]), distinct(runs["second_value"])
+    colors, seconds = strength_colors(runs["strength"]), distinct_seconds(runs["second_value"])
     for strength, rows in runs.groupby("strength"):
-        places = [seconds.index(v) if math.isfinite(v) else 0 for v in rows["second_value"].astype(float)]
+        places = [seconds.index(v) if pd.notna(v) else 0 for v in rows["second_value"]]
         texts = [
             f"{strength_label} {format_strength(a)}, seed {s}<br>rank {format_value(r)}, accuracy {format_value(y)}"
             for a, s, r, y in zip(rows["strength"], rows["seed"], rows["rank"], rows["accuracy"], strict=True)

@@ -20,7 +20,7 @@ from werank_core.figures.style import (
     sequential_colors,
     translucent,
 )
-from werank_core.figures.summaries import distinct, newest_values, select_metrics
+from werank_core.figures.summaries import distinct, distinct_seconds, newest_values, select_metrics
 from werank_core.vocabulary import MetricKey, RunState, metric
 
 _KEYS = ["split", "series", "layer", "second_value"]
@@ -99,18 +99,18 @@ class _Looks:
     def __init__(self, rows: pd.DataFrame, theme: Theme) -> None:
         self.kinds = sorted(set(zip(rows["split"], rows["series"], strict=True)))
         self.layers = distinct(rows["layer"].astype(float))
-        self.seconds = distinct(rows["second_value"])
+        self.seconds = distinct_seconds(rows["second_value"])
         self.colors = PALETTES[theme].series
 
-    def name(self, split: str, series: str, layer: int, second_value: float) -> str:
+    def name(self, split: str, series: str, layer: int, second_value: float | str) -> str:
         parts = [f"layer {int(layer)}"] if len(self.layers) > 1 else []
-        parts += [format_strength(second_value)] if self.seconds and math.isfinite(second_value) else []
+        parts += [format_strength(second_value)] if self.seconds and pd.notna(second_value) else []
         several = (len({kind[place] for kind in self.kinds}) > 1 for place in (0, 1))
         parts += [format_label(part) for part, told in zip((split, series), several, strict=True) if told and part]
         return ", ".join(parts)
 
-    def look(self, split: str, series: str, layer: int, second_value: float) -> tuple[str, str, str]:
-        second = self.seconds.index(second_value) if math.isfinite(second_value) else 0
+    def look(self, split: str, series: str, layer: int, second_value: float | str) -> tuple[str, str, str]:
+        second = self.seconds.index(second_value) if pd.notna(second_value) else 0
         place = self.layers.index(float(layer))
         several_layers, several_kinds = len(self.layers) > 1, len(self.kinds) > 1
         dash = self.kinds.index((split, series)) if several_kinds else second
@@ -128,10 +128,10 @@ def _drawn_points(points: pd.DataFrame) -> pd.DataFrame:
     return newest[newest["state"].isin(_DRAWN_STATES) & np.isfinite(newest["value"].astype(float))]
 
 
-def _same_group(points: pd.DataFrame, split: str, series: str, layer: int, second_value: float) -> pd.DataFrame:
+def _same_group(points: pd.DataFrame, split: str, series: str, layer: int, second_value: float | str) -> pd.DataFrame:
     same = (points["split"] == split) & (points["series"] == series) & (points["layer"] == layer)
-    second = points["second_value"].astype(float)
-    return points[same & ((second == second_value) if math.isfinite(second_value) else second.isna())]
+    second = points["second_value"]
+    return points[same & ((second == second_value) if pd.notna(second_value) else second.isna())]
 
 
 def _horizontal(series: Series, strengths: pd.Series, baseline: bool) -> list[float]:

@@ -192,6 +192,13 @@ def distinct(values: Iterable[float] | pd.Series) -> list[float]:
     return [float(value) for value in np.unique(array[np.isfinite(array)])]
 
 
+def distinct_seconds(values: pd.Series) -> list[float | str]:
+    """The different values of a second axis: numbers in rising order, then words in that of the alphabet."""
+    known = set(values.dropna())
+    words = {value for value in known if isinstance(value, str)}
+    return [*distinct(known - words), *sorted(words)]
+
+
 _EMPTY: dict[str, pd.Series] = {
     "metric": pd.Series(dtype=str),
     "layer": pd.Series(dtype="Int64"),

@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal
@@ -26,7 +27,7 @@ ARRAYS = ("run_id", "sweep_id", "strength", "second_value", "seed", "step", "lay
 
 _PER_RUN = ("run_id", "sweep_id", "experiment", "dataset", "strength", "second_axis", "second_value", "seed", "state")
 _WHOLE = ("seed", "step", "layer")
-_REAL = ("strength", "second_value", "value")
+_REAL = ("strength", "value")
 
 
 def final_metrics(
@@ -113,12 +114,25 @@ def arrays(
         found = connection.execute(_arrays(run_ids, name, steps)).all()
     rows = {row.run_id: row for row in chosen}
     records = [
-        (r.run_id, r.sweep_id or "", r.strength, r.second_value, r.seed, a.step, a.layer, _array(a))
+        (r.run_id, r.sweep_id or "", r.strength, second_value(r), r.seed, a.step, a.layer, _array(a))
         for a in found
         for r in [rows[a.run_id]]
     ]
     frame = pd.DataFrame.from_records(records, columns=list(ARRAYS))
-    return frame.astype({"run_id": "str", "sweep_id": "str", "strength": float, "second_value": float})
+    frame["second_value"] = second_column(frame["second_value"])
+    return frame.astype({"run_id": "str", "sweep_id": "str", "strength": float})
+
+
+def second_value(row: Any) -> float | str | None:
+    """Where the second axis of its sweep has a run of `runs_with_sweep`."""
+    found: float | str | None = row.second_value if row.second_choice is None else row.second_choice
+    return found
+
+
+def second_column(values: Iterable[Any]) -> np.ndarray:
+    """Second values as a column: floats, nan where there is no second axis; words beside them where one is a choice."""
+    filled = [math.nan if value is None else value for value in values]
+    return np.array(filled, dtype=object if any(isinstance(value, str) for value in filled) else float)
 
 
 def runs_with_sweep(
@@ -129,7 +143,7 @@ def runs_with_sweep(
     statement = (
         sa.select(
             run.c.id.label("run_id"), sweep.c.id.label("sweep_id"), run.c.experiment, run.c.dataset, run.c.strength,
-            sweep.c.second_axis, link.c.second_value, run.c.seed, shown_state(), *extra,
+            sweep.c.second_axis, link.c.second_value, link.c.second_choice, run.c.seed, shown_state(), *extra,
         )
         .select_from(run.outerjoin(link, link.c.run_id == run.c.id).outerjoin(sweep, sweep.c.id == link.c.sweep_id))
         .order_by(sweep.c.created_at, link.c.position, run.c.created_at, run.c.id)
@@ -168,8 +182,11 @@ def _tidy(
     order = np.lexsort((steps[record], column, owners[record]))
     record, column = record[order], column[order]
     values: dict[str, Any] = {
-        name: _repeated(name, [getattr(row, name) for row in rows], owners[record]) for name in _PER_RUN
+        name: _repeated(name, [getattr(row, name) for row in rows], owners[record])
+        for name in _PER_RUN
+        if name != "second_value"
     }
+    values["second_value"] = second_column([second_value(row) for row in rows])[owners[record]]
     values |= {"step": steps[record], "value": table[:, kept].ravel()[order]}
     values |= {"metric": _repeated("metric", metric, column), "split": _repeated("split", split, column)}
     values["layer"] = np.array(layer, dtype="int64")[column]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from werank_core.experiments import EXPERIMENTS, code_version
 from werank_core.store.claims import shown_state
 from werank_core.store.errors import StoreError
-from werank_core.store.frames import final_metrics, runs_with_sweep
+from werank_core.store.frames import final_metrics, runs_with_sweep, second_column
 from werank_core.store.schema import Store, job, run, sweep, sweep_run
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import RunState
@@ -169,10 +169,12 @@ def runs(
         result = connection.execute(statement.limit(limit))
         frame = pd.DataFrame.from_records([tuple(row) for row in result], columns=list(result.keys()))
     frame = frame.drop_duplicates("run_id", ignore_index=True)
+    chosen = frame["second_choice"]
+    frame["second_value"] = second_column(chosen.where(chosen.notna(), frame["second_value"]))
     frame["stale"] = frame["code_version"] != code_version()
     frame["seconds"] = frame["finished_at"].astype(float) - frame["started_at"].astype(float)
     frame = _timed(frame, "started_at", "finished_at")[list(_RUN)].fillna({"sweep_id": "", "device": ""})
-    return _with_headline(store, frame.astype({"second_value": float, "strength": float}))
+    return _with_headline(store, frame.astype({"strength": float}))
 
 
 def _with_headline(store: Store, frame: pd.DataFrame) -> pd.DataFrame:

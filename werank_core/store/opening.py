@@ -17,7 +17,7 @@ from werank_core.store.files import StoreFile
 from werank_core.store.schema import Store, metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-VERSIONS = ("0001", "0002", "0003")
+VERSIONS = ("0001", "0002", "0003", "0004")
 """The schema versions there have been; the file names in `migrations/versions` start with theirs."""
 
 NEWEST = VERSIONS[-1]

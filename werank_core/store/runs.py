@@ -163,17 +163,21 @@ def _link(
     if connection.execute(sa.select(sweep.c.id).where(sweep.c.id == sweep_id)).first() is None:
         connection.execute(sa.insert(sweep).values(_sweep_row(sweep_id, spec)))
     connection.execute(sa.delete(sweep_run).where(sweep_run.c.sweep_id == sweep_id))
-    axis = spec.second_axis
     links = [
-        {
-            "sweep_id": sweep_id,
-            "position": position,
-            "run_id": item.id,
-            "second_value": None if axis is None else float(getattr(item.config, axis)),
-        }
+        {"sweep_id": sweep_id, "position": position, "run_id": item.id, **_second(item, spec.second_axis)}
         for position, item in enumerate(grid)
     ]
     connection.execute(sa.insert(sweep_run), links)
+
+
+def _second(item: Run, axis: str | None) -> dict[str, Any]:
+    """Where a run stands on the second axis: a number or a choice."""
+    value = None if axis is None else getattr(item.config, axis)
+    is_choice = isinstance(value, str)
+    return {
+        "second_value": None if value is None or is_choice else float(value),
+        "second_choice": value if is_choice else None,
+    }
 
 
 def _sweep_row(sweep_id: str, spec: SweepSpec) -> dict[str, Any]:

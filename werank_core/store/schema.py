@@ -118,6 +118,7 @@ sweep_run = sa.Table(
     Column("position", Integer, primary_key=True),
     Column("run_id", String(16), ForeignKey("run.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("second_value", Float),
+    Column("second_choice", String(60)),  # instead, where the second axis is a choice
 )
 
 history = sa.Table(
