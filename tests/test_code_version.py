@@ -10,7 +10,8 @@ from werank_core.experiments import code_version, hashed_code
 
 PACKAGE = Path(experiments.__file__).parent
 WITHOUT_NUMBERS = (
-    "__main__.py", "cli.py", "cli_data.py", "cli_sweep.py", "costs.py", "figures", "jobs", "names.py", "store",
+    "__main__.py", "cli.py", "cli_dashboard.py", "cli_data.py", "cli_sweep.py", "costs.py", "figures", "jobs",
+    "names.py", "store",
 )  # fmt: skip
 """Rooms whose lines may change without another version; every other room decides numbers, new ones too."""
 

@@ -1,6 +1,6 @@
 """`python -m werank_core`: the command line."""
 
 if __name__ == "__main__":
-    from werank_core.cli import main
+    from werank_core.cli import run
 
-    raise SystemExit(main())
+    run()

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import pandas as pd
 import tyro
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.extras import SubcommandApp
 
+from werank_core.cli_dashboard import dashboard
 from werank_core.cli_data import data_app
 from werank_core.cli_sweep import CommandError, SweepArguments, arguments_class, run_sweep
 from werank_core.config import explain
@@ -57,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def run() -> NoReturn:
+    """The program `werank`."""
+    raise SystemExit(main())
+
+
 def _refused(sentences: Iterable[str], code: int) -> int:
     for sentence in sentences:
         print(sentence, file=sys.stderr)
@@ -71,6 +77,7 @@ def _app(given: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
     app.command(sweeps, name="sweep", help="Run a strength sweep of an experiment.")
     app.command(data_app(), name="data", help="Fetch public data sets, add your own, list and remove them.")
+    app.command(name="dashboard")(dashboard)
     app.command(name="worker")(worker)
     app.command(name="runs")(list_runs)
     app.command(name="cancel")(cancel)

@@ -211,6 +211,7 @@ _ROOMS_WITHOUT_NUMBERS = (
     "cli.py",
     "cli_*.py",
     "costs.py",
+    "dashboard",
     "figures",
     "jobs",
     "monitor",
