@@ -1,6 +1,7 @@
 """Graphs: does WERank help self-supervised learning on graphs?"""
 
 from pages.components.data_sets import checked_data, show_own_graph
+from pages.components.details import Panel
 from pages.components.experiment_page import show_experiment
 from pages.components.graph_panels import show_embeddings, show_grams, show_probe_curves, show_schedules
 from werank_core.config import penalty_formula
@@ -30,10 +31,10 @@ show_experiment(
     SENTENCE,
     HOW_TO_READ,
     panels={
-        "Embedding": show_embeddings,
-        "Layer schedules": show_schedules,
-        "Gram matrices": show_grams,
-        "Probe": show_probe_curves,
+        "Embedding": Panel(show_embeddings, at_one_second=True),
+        "Layer schedules": Panel(show_schedules),
+        "Gram matrices": Panel(show_grams),
+        "C of the probe": Panel(show_probe_curves, at_one_second=True),
     },
     data_check=checked_data,
     footer=show_own_graph,

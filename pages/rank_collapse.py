@@ -6,8 +6,10 @@ from pages.components.collapse_panels import (
     show_closed_form,
     show_compression,
     show_ranks,
+    show_theory_range,
 )
 from pages.components.data_sets import checked_data, show_own_images
+from pages.components.details import Panel
 from pages.components.experiment_page import show_experiment
 from werank_core.experiments import experiment
 
@@ -32,7 +34,7 @@ yet.
 
 At small λ, ranks reflect how far decay has come in the given number of steps, not the stationary theory.
 
-**Numerical rank** depends on a tolerance: change it under *Ranks*, nothing is trained again.
+**Numerical rank** depends on a tolerance: change it under *Rank at a tolerance*, nothing is trained again.
 """
 
 show_experiment(
@@ -41,12 +43,13 @@ show_experiment(
     SENTENCE,
     HOW_TO_READ,
     panels={
-        "Ranks": show_ranks,
-        "Certificate": show_certificate,
-        "Closed form": show_closed_form,
-        "Both knobs": show_both_knobs,
-        "Compression": show_compression,
+        "Rank at a tolerance": Panel(show_ranks, at_one_second=True),
+        "Certificate": Panel(show_certificate, at_one_second=True),
+        "Closed form": Panel(show_closed_form, at_one_second=True),
+        "Both knobs": Panel(show_both_knobs),
+        "Compression": Panel(show_compression, at_one_second=True),
     },
+    remarks=show_theory_range,
     data_check=checked_data,
     footer=show_own_images,
 )

@@ -33,13 +33,21 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class MetricSet:
+    """Metrics that a person looks at together, by key, and one line that says what for."""
+
+    help: str
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """What the rest of the house needs to know about one experiment.
 
     `trainer` is "module:function", resolved by the worker alone. Runs of one batch may differ in `batch_varies`
     (besides strength and seeds) and must agree in everything else; at most `max_batch` of them train as one model.
     `focus` is the strength that a page compares with the baseline until another is picked. `headline` and
-    `metric_sets`, the groups a person can switch the picture to, are metric keys ("split/metric"): which rows a number
+    `metric_sets`, the groups a person can switch the picture to, hold metric keys ("split/metric"): which rows a number
     is of is part of its name.
     """
 
@@ -50,13 +58,19 @@ class Experiment:
     trainer: str
     strength_label: str
     headline: tuple[str, ...]
-    metric_sets: Mapping[str, tuple[str, ...]]
+    metric_sets: Mapping[str, MetricSet]
     batch_varies: frozenset[str]
     max_batch: int
     default_strengths: tuple[float, ...]
     default_seeds: int
     focus: float
     presets: Mapping[str, Preset]
+
+    @property
+    def all_metric_sets(self) -> dict[str, MetricSet]:
+        """Every group a person can switch the picture to, the headline first."""
+        told = "What the question is about: rank, variation within classes, and accuracy."
+        return {"headline": MetricSet(told, self.headline), **self.metric_sets}
 
     def headline_key(self, name: str) -> str:
         """The key under which the headline has that metric: on which rows this experiment records it."""
@@ -78,6 +92,10 @@ class Experiment:
 
 
 _COLLAPSE = ("relative_tcv", "nc1_quotient", "cdnv", "nc2_equiangular")
+
+_RANKS = "How many directions the representations use, by several definitions."
+_CLUSTERS = "How far the representations collapse onto their classes: variation within against between them."
+_WEIGHTS = "The spectra of the layers' weights, and how far neighbouring layers line up."
 
 
 def _of_rows(split: str, *names: str) -> tuple[str, ...]:
@@ -105,12 +123,18 @@ EXPERIMENTS: dict[str, Experiment] = {
             strength_label="strength α",
             headline=("test/effective_rank", "test/relative_tcv", "test/kmeans_relative_tcv", "test/accuracy"),
             metric_sets={
-                "rank": _of_rows(
-                    "test", "effective_rank", "rankme", "covariance_effective_rank", "stable_rank", "alpha_req"
+                "rank": MetricSet(
+                    _RANKS,
+                    _of_rows(
+                        "test", "effective_rank", "rankme", "covariance_effective_rank", "stable_rank", "alpha_req"
+                    ),
                 ),
-                "collapse": _of_rows("test", *_COLLAPSE, *(KMEANS + name for name in _COLLAPSE)),
-                "weights": ("weight_effective_rank", "weight_stable_rank", "layer_alignment"),
-                "response": ("product_of_spectral_norms", *_of_rows("test", "response_sensitivity", "objective")),
+                "collapse": MetricSet(_CLUSTERS, _of_rows("test", *_COLLAPSE, *(KMEANS + name for name in _COLLAPSE))),
+                "weights": MetricSet(_WEIGHTS, ("weight_effective_rank", "weight_stable_rank", "layer_alignment")),
+                "response": MetricSet(
+                    "How strongly the encoder answers to a small change of its input, beside the loss without penalty.",
+                    ("product_of_spectral_norms", *_of_rows("test", "response_sensitivity", "objective")),
+                ),
             },
             batch_varies=frozenset({"augmentation_strength", "learning_rate", "weight_decay"}),
             max_batch=20,
@@ -128,12 +152,20 @@ EXPERIMENTS: dict[str, Experiment] = {
             strength_label="strength α",
             headline=("all/effective_rank", "all/embedding_effective_rank", "all/relative_tcv", "test/accuracy"),
             metric_sets={
-                "rank": _of_rows("all", "effective_rank", "rankme", "embedding_rankme", "stable_rank"),
-                "collapse": _of_rows("all", "relative_tcv", "nc1", "nc1_quotient", "cdnv"),
-                "weights": ("weight_effective_rank", "weight_stable_rank", "layer_alignment"),
-                "response": _of_rows("all", "dirichlet_energy", "feature_sensitivity", "edge_sensitivity"),
-                "probe": _of_rows("test", "accuracy", "untrained_accuracy", "macro_f1"),
-                "cost": ("step_seconds", "penalty_cost"),
+                "rank": MetricSet(
+                    _RANKS, _of_rows("all", "effective_rank", "rankme", "embedding_rankme", "stable_rank")
+                ),
+                "collapse": MetricSet(_CLUSTERS, _of_rows("all", "relative_tcv", "nc1", "nc1_quotient", "cdnv")),
+                "weights": MetricSet(_WEIGHTS, ("weight_effective_rank", "weight_stable_rank", "layer_alignment")),
+                "response": MetricSet(
+                    "How smooth representations are over the graph, and their answer to changed features and edges.",
+                    _of_rows("all", "dirichlet_energy", "feature_sensitivity", "edge_sensitivity"),
+                ),
+                "probe": MetricSet(
+                    "What a linear probe makes of the representations, beside those of the untrained encoder.",
+                    _of_rows("test", "accuracy", "untrained_accuracy", "macro_f1"),
+                ),
+                "cost": MetricSet("What the penalty costs in time.", ("step_seconds", "penalty_cost")),
             },
             batch_varies=frozenset(
                 {
@@ -161,28 +193,41 @@ EXPERIMENTS: dict[str, Experiment] = {
             strength_label="weight decay λ",
             headline=("train/effective_rank", "train/relative_tcv", "train/kmeans_relative_tcv", "test/accuracy"),
             metric_sets={
-                "layers": (
-                    "weight_effective_rank",
-                    "weight_numerical_rank",
-                    *_of_rows("train", "layer_tcv", "kmeans_layer_tcv"),
+                "layers": MetricSet(
+                    "Layer by layer: the rank of the weights, beside the variation within classes of what comes in.",
+                    (
+                        "weight_effective_rank",
+                        "weight_numerical_rank",
+                        *_of_rows("train", "layer_tcv", "kmeans_layer_tcv"),
+                    ),
                 ),
-                "certificate": (
-                    "distance_to_rank",
-                    *_of_rows("train", "certificate_bound", "certificate_tightness", "eigenvalue_cosine"),
+                "bounds": MetricSet(
+                    "Layer by layer: distance to rank K, the certificate that bounds it, and how stationary it is.",
+                    (
+                        "distance_to_rank",
+                        *_of_rows("train", "certificate_bound", "certificate_tightness", "eigenvalue_cosine"),
+                    ),
                 ),
-                "collapse": _of_rows(
-                    "train",
-                    "relative_tcv",
-                    "kmeans_relative_tcv",
-                    "nc1",
-                    "nc2_equiangular",
-                    "nc3_self_duality",
-                    "nc4_agreement",
+                "collapse": MetricSet(
+                    _CLUSTERS,
+                    _of_rows(
+                        "train",
+                        "relative_tcv",
+                        "kmeans_relative_tcv",
+                        "nc1",
+                        "nc2_equiangular",
+                        "nc3_self_duality",
+                        "nc4_agreement",
+                    ),
                 ),
-                "gradients": _of_rows(
-                    "train", "gradient_rank", "gradient_alignment", "residual_norm", "eigenvalue_ratio"
+                "gradients": MetricSet(
+                    "Layer by layer: what pulls at the weights, and how far loss and decay are from balance.",
+                    _of_rows("train", "gradient_rank", "gradient_alignment", "residual_norm", "eigenvalue_ratio"),
                 ),
-                "compression": ("test/truncated_accuracy", "kept_parameters", "train/numerical_rank"),
+                "truncation": MetricSet(
+                    "What is left of accuracy and size when every layer is cut to its numerical rank.",
+                    ("test/truncated_accuracy", "kept_parameters", "train/numerical_rank"),
+                ),
             },
             batch_varies=frozenset({"learning_rate", "cluster_noise", "werank_strength"}),
             max_batch=40,

@@ -2,22 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import streamlit as st
 
 from pages.components import cached
 from pages.components.cached import Key
-from pages.components.charts import Chart, show_chart, theme
+from pages.components.charts import Chart, show_chart, strength_chart, theme
 from pages.components.comparison import compare_address, item_key
+from pages.components.form_values import shown
 from pages.components.layout import CARD_HEIGHT
+from werank_core.config import title_of
 from werank_core.experiments import Experiment
-from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.comparisons import Difference, paired_difference
 from werank_core.figures.formats import format_difference, format_strength, format_value
-from werank_core.figures.strength import plot_strength
 from werank_core.figures.style import Theme
 from werank_core.figures.summaries import distinct, summarize_strength, usable
 from werank_core.sweeps import SweepSpec
@@ -26,9 +26,10 @@ from werank_core.vocabulary import MetricKey
 
 @dataclass(frozen=True)
 class Choice:
-    """What the person looks at: a sweep, which metrics, at which second value, and the strength picked.
+    """What the person looks at: a sweep, which metrics, and the strength picked.
 
     `seen` is the sweep's key from before the frame was read: what is drawn of the frame is kept under it.
+    `second_value` is the one looked at where lines are strengths; None: all of them, or there is no second axis.
     """
 
     experiment: Experiment
@@ -38,6 +39,7 @@ class Choice:
     frame: pd.DataFrame
     prefix: str
     seen: Key
+    second_value: float | None = None
 
     @property
     def picked_key(self) -> str:
@@ -51,12 +53,44 @@ class Choice:
 
     @property
     def picked(self) -> float | None:
-        """The strength clicked last, or the one nearest to the experiment's focus; None without results."""
-        chosen = st.session_state.get(self.picked_key)
+        """The strength picked last, here or in the address, or the one nearest to the experiment's focus."""
+        chosen = st.session_state.get(self.picked_key, _linked_strength(self.prefix))
         positive = [s for s in self.strengths if s > 0]
         if chosen in positive or not positive:
             return chosen if chosen in positive else None
         return min(positive, key=lambda s: abs(math.log(s / self.experiment.focus)))
+
+    def pick(self, strength: float) -> None:
+        """Look at this strength from now on; it stands in the address."""
+        st.session_state[self.picked_key] = strength
+        st.query_params[f"{self.prefix}_picked"] = str(shown(strength))
+
+    @property
+    def second_title(self) -> str:
+        """What the second axis is called; nothing where there is none."""
+        name = self.spec.second_axis
+        return title_of(type(self.spec.config).model_fields[name], name) if name else ""
+
+    def at_second(self, value: float) -> "Choice":
+        """The same at one value of the second axis."""
+        return replace(self, frame=_at_second(self.frame, value), second_value=value)
+
+    def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Those of the rows that are of the second value looked at."""
+        return frame if self.second_value is None else _at_second(frame, self.second_value)
+
+
+def _at_second(frame: pd.DataFrame, value: float) -> pd.DataFrame:
+    """The rows of that second value, which no line has to be named after any more."""
+    return frame[frame["second_value"] == value].assign(second_value=math.nan)
+
+
+def _linked_strength(prefix: str) -> float | None:
+    text = st.query_params.get(f"{prefix}_picked", "")
+    try:
+        return float(text[:40])
+    except ValueError:
+        return None
 
 
 def show_answer(choice: Choice) -> None:
@@ -73,22 +107,23 @@ def _show_curves(choice: Choice) -> None:
     chart = cached.drawn(
         "strength", choice.seen, choice.metrics, choice.picked, look, make=lambda: _curves(choice, look)
     )
-    points = show_chart(chart, f"{choice.prefix}_strength", selectable=True)
-    clicked = [float(point["customdata"][1]) for point in points if point.get("customdata")]
-    if clicked and clicked[0] > 0 and clicked[0] != st.session_state.get(choice.picked_key):
-        st.session_state[choice.picked_key] = clicked[0]
-        st.rerun()
+    scope = (choice.sweep_id, choice.metrics)
+    points = show_chart(chart, f"{choice.prefix}_strength", called="Curves", selectable=True, scope=scope)
+    clicked = next((float(point["customdata"][1]) for point in points if point.get("customdata")), None)
+    key = f"{choice.prefix}_clicked"  # a selection stays after another strength was picked in the card
+    if clicked != st.session_state.get(key):
+        st.session_state[key] = clicked
+        if clicked and clicked != choice.picked:
+            choice.pick(clicked)
+            st.rerun()
 
 
 def _curves(choice: Choice, look: Theme) -> Chart:
-    axis, label = choice.spec.second_axis, choice.experiment.strength_label
     summary = summarize_strength(choice.frame, choice.metrics, expected_seeds=choice.spec.seeds)
-    figure = plot_strength(
-        summary, choice.frame, choice.metrics, strength_label=label, theme=look, picked=choice.picked,
-        notes=ceiling_notes(choice.frame),
-        second_axis_label=axis.replace("_", " ") if axis else None,
+    return strength_chart(
+        summary, choice.frame, choice.metrics, choice.experiment.strength_label, theme=look, picked=choice.picked,
+        notes=ceiling_notes(choice.frame), second_axis_label=choice.second_title or None,
     )  # fmt: skip
-    return Chart(figure, strength_alt_text(summary, choice.metrics, label), summary)
 
 
 def _show_card(choice: Choice) -> None:
@@ -97,22 +132,22 @@ def _show_card(choice: Choice) -> None:
     if choice.picked is None:
         st.caption("Appears when the baseline and one strength have finished runs.")
         return
+    key = f"{choice.prefix}_strength_compared"
+    st.session_state[key] = choice.picked
     picked = st.selectbox(
-        f"{symbol} against 0",
-        positive,
-        index=positive.index(choice.picked),
-        format_func=format_strength,
+        f"{symbol} against 0", positive, format_func=format_strength, key=key,
         help="Click a point in the picture, or choose here.",
-    )
-    if picked != choice.picked:
-        st.session_state[choice.picked_key] = picked
-        st.rerun()
+        on_change=lambda: choice.pick(st.session_state[key]),
+    )  # fmt: skip
     for value in second_values(choice.frame):
         if not math.isnan(value):
-            st.markdown(f"**{str(choice.spec.second_axis).replace('_', ' ').capitalize()} {format_strength(value)}**")
+            st.markdown(f"**{choice.second_title} {format_strength(value)}**")
         show_differences(choice.frame, choice.metrics, picked, None if math.isnan(value) else value)
     address = compare_address(*(item_key(choice.sweep_id, strength) for strength in (0, picked)))
-    st.link_button("Compare", address, type="tertiary", icon=":material/compare_arrows:", help="Opens these two there.")
+    st.link_button(
+        "Compare these two", address, type="tertiary", icon=":material/compare_arrows:",
+        help="Opens the page *Compare* with both strengths: what differs, curves, spectra.",
+    )  # fmt: skip
 
 
 def second_values(frame: pd.DataFrame) -> list[float]:
@@ -129,19 +164,18 @@ def show_differences(frame: pd.DataFrame, metrics: Sequence[str], picked: float,
     ceilings = ceiling_notes(frame)
     for key, difference in found.items():
         known = MetricKey.parse(key).known
-        own = f"  \n:gray[{_group_text(difference)}]" if len(groups) > 1 else ""
-        label = ", ".join(filter(None, [known.label, ceilings.get(known.name)]))
-        st.markdown(_difference_text(label, difference) + own, help=known.tooltip)
+        st.metric(
+            ", ".join(filter(None, [known.label, ceilings.get(known.name)])),
+            f"{format_value(difference.mean_a)} → {format_value(difference.mean_b)}",
+            format_difference(difference.difference, difference.low, difference.high),
+            delta_color="off", delta_arrow="off", help=known.tooltip,
+        )  # fmt: skip
+        if len(groups) > 1:
+            st.caption(_group_text(difference))
     if len(groups) == 1:
         st.caption(groups.pop())
     elif not groups:
         st.caption("The baseline and this strength have no finished runs in common yet, or the metrics are per layer.")
-
-
-def _difference_text(label: str, difference: Difference) -> str:
-    means = f"{format_value(difference.mean_a)} → {format_value(difference.mean_b)}"
-    change = format_difference(difference.difference, difference.low, difference.high)
-    return f"{label}  \n**{means}**  \n{change}"
 
 
 def _group_text(difference: Difference) -> str:

@@ -1,5 +1,6 @@
 """How a figure is shown: in the viewer's theme, with alternative text, as a table on request, and as files."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components.browser import zoomed
+from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.strength import plot_strength
 from werank_core.figures.style import Theme
 
 
@@ -24,39 +28,48 @@ class Chart:
     table: pd.DataFrame | None = None
 
 
-def show_chart(chart: Chart, key: str, *, selectable: bool = False) -> list[dict[str, Any]]:
-    """As `show_figure`."""
-    return show_figure(chart.figure, key, alt=chart.alt, table=chart.table, selectable=selectable)
+def strength_chart(
+    summary: pd.DataFrame, points: pd.DataFrame, metrics: Sequence[str], label: str, **options: Any
+) -> Chart:
+    """Metrics against strength with their words and numbers; options as of `plot_strength`."""
+    figure = plot_strength(summary, points, metrics, strength_label=label, **options)
+    return Chart(figure, strength_alt_text(summary, metrics, label), summary)
 
 
-def show_figure(
-    figure: go.Figure,
-    key: str,
-    *,
-    alt: str,
-    table: pd.DataFrame | None = None,
-    selectable: bool = False,
+def show_chart(
+    chart: Chart, key: str, *, called: str = "", selectable: bool = False, scope: Sequence[Hashable] = ()
 ) -> list[dict[str, Any]]:
-    """Draw a figure; returns the points a person has selected in it.
+    """Draw a chart; returns the points a person has selected in it.
 
     SVG comes from the chart's own toolbar; the numbers behind it stand in a table and a CSV file below.
+
+    Args:
+        chart: what to draw.
+        key: of the chart, and of what is remembered of it.
+        called: what its table is called, as "Curves"; no two charts of a page have the same.
+        selectable: whether points can be selected.
+        scope: what the chart is of; with it, the ranges a person zooms to are kept when its runs change.
     """
+    figure = zoomed(chart.figure, key, scope) if scope else chart.figure
     config = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": key}}
     options: dict[str, Any] = {"on_select": "rerun", "selection_mode": "points"} if selectable else {}
-    event = st.plotly_chart(figure, key=key, theme=None, config=config, alt=alt, **options)
-    if table is not None and not table.empty:
-        st.fragment(_show_table)(table, key)
+    event = st.plotly_chart(figure, key=key, theme=None, config=config, alt=chart.alt, **options)
+    if called and chart.table is not None and not chart.table.empty:
+        st.fragment(_show_table)(chart.table, key, called)
     return list(event["selection"]["points"]) if selectable else []
 
 
-def _show_table(table: pd.DataFrame, key: str) -> None:
+def _show_table(table: pd.DataFrame, key: str, called: str) -> None:
     """Opening it runs this fragment alone; closed, nothing is sent to the browser."""
     opener = st.popover(
-        "Numbers", type="tertiary", icon=":material/table_rows:", key=f"{key}_numbers", on_change="rerun"
+        f"{called} as a table", type="tertiary", icon=":material/table_rows:", key=f"{key}_numbers", on_change="rerun"
     )
     if opener.open:
         with opener:
-            st.dataframe(_telling(table), hide_index=True, alt=f"The numbers behind {key}")
+            shown = _telling(table)
+            st.dataframe(
+                shown, hide_index=True, alt=f"The numbers behind {called.lower()}", column_config=number_columns(shown)
+            )
             show_csv(table, f"{key}.csv", f"{key}_csv")
 
 
@@ -65,6 +78,13 @@ def _telling(table: pd.DataFrame) -> pd.DataFrame:
     blank = table.isna() | (table == "")
     dull = [name for name in table if blank[name].all() or (name == "layer" and (table[name] == 0).all())]
     return table.drop(columns=dull)
+
+
+def number_columns(table: pd.DataFrame) -> dict[str, Any]:
+    """Every column of real numbers with 3 significant digits, as charts and cards write them."""
+    real = [str(name) for name in table if pd.api.types.is_float_dtype(table[name])]
+    digits = {"strength": "%.4g", "second_value": "%.4g"}
+    return {name: st.column_config.NumberColumn(format=digits.get(name, "%.3g")) for name in real}
 
 
 def show_csv(table: pd.DataFrame, file_name: str, key: str) -> None:

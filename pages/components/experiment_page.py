@@ -27,13 +27,15 @@ def show_experiment(
     how_to_read: str,
     *,
     panels: dict[str, Panel] | None = None,
+    remarks: Callable[[Choice], None] | None = None,
     data_check: DataCheck | None = None,
     footer: Callable[[str], None] | None = None,
 ) -> None:
     """The whole page of one experiment.
 
-    `panels` are details that only this one has; `data_check` gives a sweep the identity of its data, and shows what to
-    do where they cannot be had; `footer` stands at the end and is given the prefix.
+    `panels` are details that only this one has; `remarks` are said below the answer; `data_check` gives a sweep the
+    identity of its data, and shows what to do where they cannot be had; `footer` stands at the end and is given the
+    prefix.
     """
     with explained_errors():
         show_heading(experiment.question, sentence, how_to_read)
@@ -54,6 +56,8 @@ def show_experiment(
             choice = _view(experiment, prefix, sweep_id, metrics)
             show_data_note(choice.spec.config)
             show_answer(choice)
+            if remarks is not None:
+                remarks(choice)
             show_details(choice, panels)
         if footer is not None:
             footer(prefix)
@@ -61,12 +65,13 @@ def show_experiment(
 
 def _chosen_metrics(experiment: Experiment, prefix: str) -> tuple[str, ...]:
     """The group of metrics to draw."""
-    sets = {"headline": experiment.headline, **experiment.metric_sets}
+    sets = experiment.all_metric_sets
     chosen = st.segmented_control(
         "Metrics", list(sets), default="headline", key=f"{prefix}_metrics", required=True, bind="query-params",
         label_visibility="collapsed", wrap=True,
     )  # fmt: skip
-    return sets[chosen or "headline"]
+    st.caption(sets[chosen or "headline"].help)
+    return sets[chosen or "headline"].metrics
 
 
 def _view(experiment: Experiment, prefix: str, sweep_id: str, metrics: tuple[str, ...]) -> Choice:

@@ -9,16 +9,14 @@ import streamlit as st
 
 from pages.components import actions, cached
 from pages.components.answer import Choice
-from pages.components.charts import show_figure, theme
+from pages.components.charts import Chart, show_chart, strength_chart, theme
 from pages.components.comparison import Item, overlaid
 from werank_core.config import ExperimentConfig
 from werank_core.config.formulas import Gram
-from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.embeddings import Picture, plot_embeddings
 from werank_core.figures.formats import format_strength
 from werank_core.figures.probe_curve import plot_probe_curve, summarize_probe_curve
-from werank_core.figures.strength import plot_strength
 from werank_core.figures.summaries import summarize_strength
 from werank_core.settings import settings
 
@@ -28,7 +26,7 @@ SCHEDULES = ("uniform", "first", "last", "linear")
 
 def show_embeddings(choice: Choice) -> None:
     """Two principal components of the representations at two strengths, coloured by label."""
-    points, labels = (cached.arrays(choice.sweep_id, name) for name in ("picture", "picture_labels"))
+    points, labels = (choice.rows(cached.arrays(choice.sweep_id, name)) for name in ("picture", "picture_labels"))
     if points.empty:
         st.info("The picture appears when the first run of the sweep has finished.")
         return
@@ -47,7 +45,7 @@ def show_embeddings(choice: Choice) -> None:
     ]
     caption = "First two principal components of at most 3,000 nodes, coloured by label."
     figure = plot_embeddings(pictures, theme=theme(), caption=caption)
-    show_figure(figure, "graph_embedding", alt=f"{caption} Left {pictures[0].name}, right {pictures[1].name}.")
+    show_chart(Chart(figure, f"{caption} Left {pictures[0].name}, right {pictures[1].name}."), "graph_embedding")
 
 
 def _only(frame: pd.DataFrame, strength: float, seed: int) -> np.ndarray:
@@ -87,19 +85,18 @@ def _show_side_by_side(choice: Choice, configs: Mapping[str, ExperimentConfig], 
         for key in missing:
             actions.submit(specs[key])
         st.rerun()
-    frame = overlaid(list(items.values()))
-    summary = summarize_strength(frame, choice.experiment.headline)
-    label = choice.experiment.strength_label
-    figure = plot_strength(
-        summary, frame, choice.experiment.headline, strength_label=label, theme=theme(), notes=ceiling_notes(frame)
+    frame, metrics = overlaid(list(items.values())), choice.experiment.headline
+    summary = summarize_strength(frame, metrics)
+    chart = strength_chart(
+        summary, frame, metrics, choice.experiment.strength_label, theme=theme(), notes=ceiling_notes(frame)
     )
-    alt = strength_alt_text(summary, choice.experiment.headline, label)
-    show_figure(figure, f"{choice.prefix}_{name}", alt=alt, table=summary)
+    show_chart(chart, f"{choice.prefix}_{name}", called="These curves", scope=(choice.sweep_id, tuple(items)))
 
 
 def show_probe_curves(choice: Choice) -> None:
     """Validation accuracy of the probe against its own regularization C."""
-    summary = summarize_probe_curve(cached.arrays(choice.sweep_id, "probe_curve"))
+    summary = summarize_probe_curve(choice.rows(cached.arrays(choice.sweep_id, "probe_curve")))
     figure = plot_probe_curve(summary, strength_label=choice.experiment.strength_label, theme=theme())
     alt = "Validation accuracy of the probe against C, one line a strength"
-    show_figure(figure, f"{choice.prefix}_probe", alt=alt, table=summary)
+    scope = (choice.sweep_id, choice.second_value)
+    show_chart(Chart(figure, alt, summary), f"{choice.prefix}_probe", called="Probe", scope=scope)

@@ -8,6 +8,7 @@ import pyarrow  # type: ignore[import-untyped]
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from pages.components import browser
 from pages.components.actions import look_after_queue
 from pages.components.plain import plain
 from werank_core.datasets.errors import DataError
@@ -22,6 +23,7 @@ CARD_HEIGHT = 520
 _STYLE = """
 <style>
   .stMainBlockContainer { padding: 3.9rem 2.2rem 3rem 2.2rem; max-width: 1560px; }
+  .st-key-browser { position: absolute; height: 0; overflow: hidden; }
   h1 { font-size: 1.65rem !important; font-weight: 600 !important; padding: 0 0 .2rem 0 !important; }
   h2 { font-size: 1.15rem !important; padding: .4rem 0 0 0 !important; }
   h3 { font-size: 1rem !important; padding: .2rem 0 .8rem 0 !important; }
@@ -59,6 +61,7 @@ def show_heading(question: str, sentence: str, how_to_read: str) -> None:
     """The question a page answers, one sentence under it, and what to know before reading the picture."""
     _leave_pages_directory_mode()
     st.html(_STYLE)
+    browser.listen()
     left, right = st.columns([5, 1], vertical_alignment="center")
     left.title(question, anchor=False)
     with right.popover("How to read this", width="stretch"):

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import actions, cached
-from pages.components.charts import Chart, show_chart, show_figure, theme
+from pages.components.charts import Chart, show_chart, theme
 from pages.components.destinations import DESTINATIONS, show_sweep_link
 from pages.components.live import NO_WORKER, ago
 from pages.components.plain import plain
@@ -59,9 +59,8 @@ def _show_newest(name: str) -> None:
 def _show_closed_form() -> None:
     """The rank that weight decay leaves of a deep linear network's five singular values."""
     figure = plot_sparkline(_closed_form(depth=3), "numerical_rank", theme(), height=SMALL)
-    show_figure(
-        figure, "overview_theory", alt="The rank of a 3-layer linear network falls from 5 to 0 in jumps as λ grows"
-    )
+    alt = "The rank of a 3-layer linear network falls from 5 to 0 in jumps as λ grows"
+    show_chart(Chart(figure, alt), "overview_theory")
     st.caption("Closed form: rank of a 3-layer linear network against weight decay λ. It falls in jumps, not smoothly.")
 
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from werank_core.figures.style import (
     ACCENT,
-    BASELINE_COLOR,
     PALETTES,
     Theme,
     empty_figure,
@@ -38,7 +37,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("theme", THEMES)
 def test_every_colour_stands_out_from_its_background(theme: Theme) -> None:
     colors = PALETTES[theme]
-    strengths = strength_colors([0.0, *(0.001 * 1.7**i for i in range(24))]).values()
+    strengths = strength_colors([0.0, *(0.001 * 1.7**i for i in range(24))], theme).values()
     for color in [*colors.series, *strengths, *(label_color(i) for i in range(10))]:
         assert contrast(color, colors.background) >= 3, color
     assert contrast(colors.text, colors.background) >= 7
@@ -48,7 +47,7 @@ def test_every_colour_stands_out_from_its_background(theme: Theme) -> None:
 def test_strength_colours_go_by_rank_and_keep_the_baseline_grey() -> None:
     colors = strength_colors([1.0, 0.0, 0.01, 0.1])
     assert list(colors) == [0.0, 0.01, 0.1, 1.0]
-    assert colors[0.0] == BASELINE_COLOR
+    assert colors[0.0] == PALETTES["light"].baseline
     assert list(colors.values())[1:] == sequential_colors(3)
     assert len(set(strength_colors(range(30)).values())) == 30
     assert strength_colors([]) == {}

@@ -56,11 +56,22 @@ PANELS = {
         "Embedding",
         "Layer schedules",
         "Gram matrices",
-        "Probe",
-        "Runs",
-        "Settings",
+        "C of the probe",
+        "Table of runs",
+        "Table of settings",
+        "Downloads",
     ),
-    "rank_collapse": ("Spectra", "Training", "Ranks", "Certificate", "Closed form", "Compression", "Runs", "Settings"),
+    "rank_collapse": (
+        "Spectra",
+        "Training",
+        "Rank at a tolerance",
+        "Certificate",
+        "Closed form",
+        "Compression",
+        "Table of runs",
+        "Table of settings",
+        "Downloads",
+    ),
 }
 
 
@@ -74,7 +85,7 @@ def test_every_panel_of_a_finished_sweep_is_drawn(
     for panel in PANELS[name]:
         at = open_page(f"pages/{name}.py", **{f"{prefix}_sweep": sweep_id, f"{prefix}_details": panel})
         assert at.segmented_control(key=f"{prefix}_details").value == panel
-        expected = 1 if panel in ("Runs", "Settings", "Closed form") else 2
+        expected = 1 if panel in ("Table of runs", "Table of settings", "Downloads", "Closed form") else 2
         assert len(at.get("plotly_chart")) == expected, panel
 
 
@@ -85,7 +96,7 @@ def test_picture_and_card_name_the_ceiling_of_a_rank(open_page: OpenPage, store:
     for chart in charts(at):
         titles = [note["text"] for note in chart["layout"]["annotations"]]
         assert any(title.startswith("<b>effective rank</b>, all rows, of at most 8") for title in titles)
-    assert any("effective rank, of at most 8" in text.value for text in at.markdown)
+    assert any("effective rank, of at most 8" in metric.label for metric in at.metric)
 
 
 def test_every_row_of_a_picture_says_which_rows_of_the_data_it_is_of(open_page: OpenPage, store: Store) -> None:
@@ -139,8 +150,8 @@ def test_closed_form_is_drawn_behind_the_measurement(open_page: OpenPage, store:
     at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_details="Closed form")
     specs = [chart.proto.spec for chart in at.get("plotly_chart")]
     assert len(specs) == 3
-    assert "closed form, depth 2" in specs[1]
-    assert "closed form σ1" in specs[2].encode().decode("unicode_escape")
+    assert "closed form σ1" in specs[1].encode().decode("unicode_escape")
+    assert "closed form, depth 2" in specs[2]
 
 
 def test_both_knobs_are_four_linked_maps(open_page: OpenPage, store: Store) -> None:
@@ -153,7 +164,7 @@ def test_both_knobs_are_four_linked_maps(open_page: OpenPage, store: Store) -> N
 
 def test_ranks_follow_the_tolerance_without_training_again(open_page: OpenPage, store: Store) -> None:
     sweep_id = trained(store, "rank_collapse", "mixture")
-    at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_details="Ranks")
+    at = open_page("pages/rank_collapse.py", collapse_sweep=sweep_id, collapse_details="Rank at a tolerance")
     before = at.get("plotly_chart")[1].proto.spec
     at.select_slider(key="collapse_tolerance").set_value(0.3).run()
     assert not at.exception

@@ -23,7 +23,6 @@ from werank_core.figures.rank_accuracy import plot_rank_accuracy as plot_rank_ac
 from werank_core.figures.rank_accuracy import rank_and_accuracy as rank_and_accuracy
 from werank_core.figures.rows import rows_height as rows_height
 from werank_core.figures.spectra import plot_spectra as plot_spectra
-from werank_core.figures.spectra import spectra_height as spectra_height
 from werank_core.figures.spectrum_summaries import effective_rank as effective_rank
 from werank_core.figures.spectrum_summaries import numerical_rank as numerical_rank
 from werank_core.figures.spectrum_summaries import summarize_spectra as summarize_spectra

@@ -50,7 +50,7 @@ def plot_training(
     chosen, seeds = (_of_layer(select_metrics(frame, metrics), layer) for frame in (summary, points))
     if seeds.empty or not np.isfinite(seeds["value"].astype(float)).any():
         return empty_figure(title or headline(metrics), NO_HISTORY, theme, rows_height(len(metrics)))
-    looks = _Looks(seeds, strength_label)
+    looks = _Looks(seeds, strength_label, theme)
     frame = rows_frame(title, _caption(chosen, looks, strength_label), len(metrics), True, theme)
     domains = row_domains(len(metrics), frame)
     traces = [trace for row, key in enumerate(metrics) for trace in _row_traces(chosen, seeds, key, row, looks)]
@@ -66,8 +66,8 @@ def plot_training(
 class _Looks:
     """Colour by strength; dash by what else differs within a row."""
 
-    def __init__(self, seeds: pd.DataFrame, strength_label: str) -> None:
-        self.colors = strength_colors(seeds["strength"])
+    def __init__(self, seeds: pd.DataFrame, strength_label: str, theme: Theme) -> None:
+        self.colors = strength_colors(seeds["strength"], theme)
         self.symbol = strength_label.split()[-1]
         self.line_type = "scattergl" if len(seeds) > SVG_POINTS else "scatter"
         kinds = seeds[["metric", *_VARIANT]].drop_duplicates().sort_values(_VARIANT)

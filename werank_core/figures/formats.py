@@ -65,6 +65,14 @@ def format_strength(strength: float | str) -> str:
     return _power(exponent) if mantissa == "1" else f"{mantissa}·{_power(exponent)}"
 
 
+def format_second(value: object) -> str:
+    """A value of the second axis: a number as an axis writes it, a choice as a word, nothing where there is none."""
+    if isinstance(value, str):
+        return value.replace("_", " ")
+    number = math.nan if value is None else float(value)  # type: ignore[arg-type]
+    return "" if math.isnan(number) else format_strength(number)
+
+
 def _rounded(values: tuple[float, ...], half_width: float | None) -> tuple[str, ...]:
     """The numbers with shared decimals, and a shared power of ten where they are very large or small."""
     largest = max(map(abs, values))

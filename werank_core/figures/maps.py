@@ -95,6 +95,7 @@ def plot_maps(
     theme: Theme = "light",
     difference: bool = False,
     columns: int = 2,
+    notes: Mapping[str, str] | None = None,
     title: str = "",
 ) -> go.Figure:
     """One map per metric over the same cells; zooming one zooms all.
@@ -106,6 +107,7 @@ def plot_maps(
             `difference`. strength_label, second_label: of the axes.
         difference: colours diverge around 0 and values carry their sign.
         columns: maps side by side; 1 for a telephone.
+        notes: what follows a metric's name over its map, such as `ceilings.ceiling_notes`.
     """
     drawn = {key: grid for key, grid in grids.items() if len(grid) and grid["mean"].notna().any()}
     if not drawn:
@@ -122,7 +124,7 @@ def plot_maps(
         "template": template(theme), "title": title_layout(title, caption, theme), "height": height,
         "margin": margin,
         "hovermode": "closest", "hoverdistance": 80, "showlegend": False,
-        "annotations": _map_titles(list(drawn), domains),
+        "annotations": _map_titles(list(drawn), domains, notes or {}),
     }  # fmt: skip
     traces: list[dict[str, Any]] = []
     for place, (key, grid) in enumerate(drawn.items()):
@@ -162,10 +164,12 @@ def _panel_domains(count: int, columns: int, pixels: int) -> list[Domain]:
     ]  # fmt: skip
 
 
-def _map_titles(keys: Sequence[str], domains: Sequence[Domain]) -> list[dict[str, Any]]:
+def _map_titles(keys: Sequence[str], domains: Sequence[Domain], notes: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
         {
-            "text": f"<b>{MetricKey.parse(key).label}</b>",
+            "text": ", ".join(
+                filter(None, [f"<b>{MetricKey.parse(key).label}</b>", notes.get(MetricKey.parse(key).metric)])
+            ),
             "hovertext": MetricKey.parse(key).known.tooltip,
             "x": domain["x"][0], "xref": "paper", "xanchor": "left", "y": domain["y"][1], "yref": "paper",
             "yanchor": "bottom",
@@ -200,16 +204,16 @@ def _map_traces(
     values = cells.table(grid, "mean").astype(float)
     texts = cells.with_break(_cell_texts(cells, grid, difference), "")
     return [
-        *(heat | layer for layer in _heat_layers(cells.with_break(values, np.nan), texts, theme, difference)),
+        *(heat | layer for layer in _heat_layers(cells.with_break(values, np.nan), texts, key, theme, difference)),
         axes | _pickable(cells, grid, key, theme, difference),
     ]
 
 
 def _heat_layers(
-    values: NDArray[np.float64], texts: NDArray[Any], theme: Theme, difference: bool
+    values: NDArray[np.float64], texts: NDArray[Any], key: str, theme: Theme, difference: bool
 ) -> Iterator[dict[str, Any]]:
     """Two layers of cells, those with black and those with white text: one map has one text colour only."""
-    low, high = _color_range(values, difference)
+    low, high = _color_range(values, key, difference)
     shares = np.nan_to_num((values - low) / (high - low), nan=0.5)
     colors = sample_colorscale(map_colors(theme, difference), shares.ravel().tolist())
     inks = np.array([readable_on(color) for color in colors]).reshape(values.shape)
@@ -221,12 +225,16 @@ def _heat_layers(
         }  # fmt: skip
 
 
-def _color_range(values: NDArray[np.float64], difference: bool) -> tuple[float, float]:
+def _color_range(values: NDArray[np.float64], key: str, difference: bool) -> tuple[float, float]:
+    """Ends of the colour scale: of a constant something around it, inside the metric's range."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if difference:
         limit = max(abs(low), abs(high)) or 1.0
         return -limit, limit
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    if high > low:
+        return low, high
+    least, most = MetricKey.parse(key).known.span
+    return max(low - 0.5, -math.inf if least is None else least), min(low + 0.5, math.inf if most is None else most)
 
 
 def _color_bar(domain: Domain) -> dict[str, Any]:

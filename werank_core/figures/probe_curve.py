@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from werank_core.figures.formats import format_strength
+from werank_core.figures.formats import format_interval, format_strength
+from werank_core.figures.rows import within_span
 from werank_core.figures.style import MARGIN, Theme, empty_figure, strength_colors, template, title_layout, top_margin
 from werank_core.figures.summaries import distinct, t_half_width
 
@@ -44,18 +45,22 @@ def plot_probe_curve(summary: pd.DataFrame, *, strength_label: str = "strength",
     if summary.empty:
         return empty_figure("Probe", "Appears when the first run of the sweep has finished.", theme, HEIGHT)
     symbol = strength_label.split()[-1]
-    colors = strength_colors(distinct(summary["strength"]))
+    colors = strength_colors(distinct(summary["strength"]), theme)
     traces = [
         {
             "type": "scatter", "mode": "lines", "x": rows["c"].tolist(), "y": rows["mean"].tolist(),
             "name": f"{symbol} = {format_strength(strength)}", "line": {"color": colors[strength], "width": 2},
-            "customdata": rows[["low", "high", "n"]].to_numpy().tolist(),
-            "hovertemplate": "%{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}], n = %{customdata[2]}",
+            "text": [
+                f"{format_interval(mean, low, high)}, n = {n}"
+                for mean, low, high, n in zip(*(rows[name] for name in COLUMNS[2:]), strict=True)
+            ],
+            "hovertemplate": f"{symbol} = {format_strength(strength)}  <b>%{{text}}</b><extra></extra>",
         }
         for strength in distinct(summary["strength"])
         for rows in [summary[summary["strength"] == strength]]
     ]  # fmt: skip
-    caption = f"Mean over splits and {int(summary['n'].max())} seeds; the probe keeps the C that is best here."
+    seeds = int(summary["n"].max())
+    caption = f"Mean over splits and {seeds} seed{'s' * (seeds != 1)}. The probe keeps the C that is best here."
     ticks = 2.0 ** POWERS[::5]
     layout = {
         "template": template(theme), "height": HEIGHT, "title": title_layout("", caption, theme),
@@ -64,6 +69,6 @@ def plot_probe_curve(summary: pd.DataFrame, *, strength_label: str = "strength",
             "type": "log", "title": {"text": "C of the probe"}, "tickvals": ticks.tolist(),
             "ticktext": [f"2<sup>{power}</sup>" for power in POWERS[::5]],
         },
-        "yaxis": {"title": {"text": "validation accuracy"}},
+        "yaxis": {"title": {"text": "validation accuracy"}} | within_span("accuracy"),
     }  # fmt: skip
     return go.Figure(data=traces, layout=layout)

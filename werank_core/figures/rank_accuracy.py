@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.comparisons import Association, spearman_by_seed
 from werank_core.figures.formats import format_strength, format_value
+from werank_core.figures.rows import within_span
 from werank_core.figures.style import (
     MARGIN,
     SYMBOLS,
@@ -64,11 +65,11 @@ def plot_rank_accuracy(
     layout = {
         "template": template(theme), "title": title_layout(heading, NOT_ACCURACY), "height": HEIGHT,
         "margin": MARGIN | {"t": top_margin(heading, NOT_ACCURACY) + 8, "b": 88, "l": 60},
-        "xaxis": {"title": {"text": ", ".join(filter(None, [names[0], ceiling]))}},
-        "yaxis": {"title": {"text": names[1]}},
+        "xaxis": {"title": {"text": ", ".join(filter(None, [names[0], ceiling]))}} | within_span(rank_metric),
+        "yaxis": {"title": {"text": names[1]}} | within_span(accuracy_metric),
         "legend": {"title": {"text": strength_label}}, "showlegend": True, "hovermode": "closest",
     }  # fmt: skip
-    return go.Figure(data=list(_dots(runs, strength_label)), layout=layout)
+    return go.Figure(data=list(_dots(runs, strength_label, theme)), layout=layout)
 
 
 def association_text(found: Association) -> str:
@@ -90,8 +91,8 @@ def _one_value_per_run(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     return rows[usable(rows)].sort_values("layer").drop_duplicates("run_id")
 
 
-def _dots(runs: pd.DataFrame, strength_label: str) -> Iterator[dict[str, Any]]:
-    colors, seconds = strength_colors(runs["strength"]), distinct_seconds(runs["second_value"])
+def _dots(runs: pd.DataFrame, strength_label: str, theme: Theme) -> Iterator[dict[str, Any]]:
+    colors, seconds = strength_colors(runs["strength"], theme), distinct_seconds(runs["second_value"])
     for strength, rows in runs.groupby("strength"):
         places = [seconds.index(v) if pd.notna(v) else 0 for v in rows["second_value"]]
         texts = [

@@ -62,6 +62,12 @@ def _row_title(text: str, top: float, notes: Mapping[str, str]) -> dict[str, Any
     }  # fmt: skip
 
 
+def within_span(key: str) -> dict[str, Any]:
+    """An axis of this metric that ends where the metric does: no accuracy above 1."""
+    ends = dict(zip(("clipmin", "clipmax"), MetricKey.parse(key).known.span, strict=True))
+    return {"autorangeoptions": {name: end for name, end in ends.items() if end is not None}}
+
+
 def axis_number(row: int) -> str:
     """Plotly's suffix of the row's axis: "" for the first, then "2", "3"."""
     return "" if row == 0 else str(row + 1)

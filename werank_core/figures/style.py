@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -23,12 +23,14 @@ MARGIN = {"l": 52, "r": 16, "t": 76, "b": 52}
 BAND_OPACITY = 0.16
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star-triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-BASELINE_COLOR = "#7F848E"
 
-# A walk through hue from blue to orange (OKLCH, lightness 0.50 to 0.65). Ours. Every colour has a contrast of
-# at least 3:1 on both backgrounds, and lightness and the blue-yellow axis both rise along it, so it survives
-# colour blindness and greyscale.
-_STRENGTH_SCALE = ("#1e59cd", "#6450d1", "#9048c5", "#b443ab", "#d04188", "#e3485d", "#ea5b1e")
+# A walk through hue from blue to orange (OKLCH, lightness 0.50 to 0.65, on dark 0.63 to 0.73). Ours. Every colour has
+# a contrast of at least 3:1 on its background, and lightness and the blue-yellow axis both rise along it, so it
+# survives colour blindness and greyscale.
+_STRENGTH_SCALES: Mapping[Theme, tuple[str, ...]] = {
+    "light": ("#1e59cd", "#6450d1", "#9048c5", "#b443ab", "#d04188", "#e3485d", "#ea5b1e"),
+    "dark": ("#4582fa", "#8677fb", "#b36ceb", "#d865cd", "#f261a6", "#ff6b79", "#ff7c4c"),
+}
 
 # Ten hues of equal lightness (OKLCH 0.60, steps of 36 degrees, every third one next): at least 3.7:1 on both
 # backgrounds.
@@ -40,7 +42,10 @@ _LABEL_COLORS = (
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of one theme; `series` are Okabe-Ito blue, vermillion, green and purple at 3:1 or more."""
+    """The colours of one theme; `series` are Okabe-Ito blue, vermillion, green and purple at 3:1 or more.
+
+    `baseline` is what strength 0 has wherever strengths have colours.
+    """
 
     background: str
     surface: str
@@ -48,6 +53,7 @@ class Palette:
     muted: str
     grid: str
     line: str
+    baseline: str
     series: tuple[str, str, str, str]
     diverging: tuple[str, str, str]
 
@@ -60,6 +66,7 @@ PALETTES: dict[Theme, Palette] = {
         muted="#6B7080",
         grid="#ECEEF2",
         line="#B9BEC9",
+        baseline="#7F848E",
         series=(ACCENT, "#D55E00", "#008F68", "#B8649A"),
         diverging=("#B35806", "#F4F4F5", "#1F6FA8"),
     ),
@@ -70,6 +77,7 @@ PALETTES: dict[Theme, Palette] = {
         muted="#A3A9B7",
         grid="#242935",
         line="#4A5162",
+        baseline="#9AA0AC",
         series=("#3D9BDC", "#E8742A", "#14B085", "#D78FBA"),
         diverging=("#E08A3C", "#262B36", "#4FA3DD"),
     ),
@@ -169,25 +177,25 @@ def empty_figure(title: str, sentence: str, theme: Theme = "light", height: int 
     return go.Figure(layout=layout | {"xaxis": hidden, "yaxis": hidden})
 
 
-def strength_colors(strengths: Iterable[float]) -> dict[float, str]:
-    """Strength -> colour, the same in both themes: grey for 0, the others by rank on one sequential scale."""
+def strength_colors(strengths: Iterable[float], theme: Theme = "light") -> dict[float, str]:
+    """Strength -> colour: grey for 0, the others by rank on the theme's sequential scale."""
     ordered = sorted({float(strength) for strength in strengths})
     positive = [strength for strength in ordered if strength != 0]
-    colors = {0.0: BASELINE_COLOR} if len(positive) < len(ordered) else {}
-    return colors | dict(zip(positive, sequential_colors(len(positive)), strict=True))
+    colors = {0.0: PALETTES[theme].baseline} if len(positive) < len(ordered) else {}
+    return colors | dict(zip(positive, sequential_colors(len(positive), theme), strict=True))
 
 
-def sequential_colors(count: int) -> list[str]:
-    """`count` colours evenly spaced on the sequential scale; one alone is its first."""
+def sequential_colors(count: int, theme: Theme = "light") -> list[str]:
+    """`count` colours evenly spaced on the theme's sequential scale; one alone is its first."""
     steps = max(count - 1, 1)
-    return [_between_stops(index / steps) for index in range(count)]
+    return [_between_stops(_STRENGTH_SCALES[theme], index / steps) for index in range(count)]
 
 
-def _between_stops(position: float) -> str:
-    place = position * (len(_STRENGTH_SCALE) - 1)
-    left = min(int(place), len(_STRENGTH_SCALE) - 2)
+def _between_stops(scale: Sequence[str], position: float) -> str:
+    place = position * (len(scale) - 1)
+    left = min(int(place), len(scale) - 2)
     share = place - left
-    pair = (_channels(_STRENGTH_SCALE[left]), _channels(_STRENGTH_SCALE[left + 1]))
+    pair = (_channels(scale[left]), _channels(scale[left + 1]))
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(*pair, strict=True))
 
 
