@@ -1,7 +1,7 @@
 """Graphs in NumPy's files, whatever the arrays are called: CSR parts, edge lists, dense matrices, SciPy's own files."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -18,18 +18,8 @@ from werank_core.datasets.readers.parts import Edges, Part
 
 _LINKS = ("edges", "edgeindex", "edgeindices", "edgelist", "links")
 _ADJACENCY = ("adj", "adjacency", "adjmatrix", "adjacencymatrix", "a", "graph", "network", *_LINKS)
-_FEATURES = (
-    "features",
-    "x",
-    "feat",
-    "feats",
-    "attr",
-    "attrmatrix",
-    "attributes",
-    "nodefeatures",
-    "nodefeat",
-    "feature",
-)
+_FEATURES = ("features", "x", "feat", "feats", "attr", "attrmatrix", "attributes", "nodefeatures", "nodefeat",
+             "feature")  # fmt: skip
 _LABELS = ("labels", "label", "y", "classes", "nodelabels", "class", "targets")
 _SOURCE, _TARGET = ("source", "src", "row", "senders"), ("target", "dst", "col", "receivers")
 _MASKS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -232,18 +222,29 @@ def _take_adjacency(matrix: sparse.csr_array[Any], part: Part) -> None:
 
 def _take_singles(contents: _Contents, arrays: Arrays, part: Part) -> None:
     found = {name: arrays[member] for name, member in contents.singles.items() if member in arrays}
+
+    def chosen(names: Sequence[str], taken: bool) -> str | None:
+        """The first of these names that is there; what says the same by another name is left out with a note."""
+        there = [name for name in names if name in found]
+        unused = [contents.singles[name] for name in (there if taken else there[1:])]
+        if unused:
+            part.notes.append(f"{contents.file}: not used, another array says the same: {', '.join(unused)}.")
+        return None if taken or not there else there[0]
+
+    if links := chosen(_ADJACENCY, part.edges is not None):
+        _take_links(found[links], links, part)
+    if features := chosen(_FEATURES, part.features is not None):
+        part.features = found[features]
+    if labels := chosen(_LABELS, False):
+        part.labels = found[labels]
+    if "numnodes" in found and found["numnodes"].size == 1 and found["numnodes"].dtype.kind in "iu":
+        part.num_nodes = int(found["numnodes"].reshape(-1)[0])
+    part.notes += [
+        f"{contents.file}: {contents.singles[name]} is dropped: every edge counts the same."
+        for name in found
+        if name in _WEIGHTS
+    ]
     ends = [next((name for name in names if name in found), None) for names in (_SOURCE, _TARGET)]
-    for name, array in found.items():
-        if name in _ADJACENCY:
-            _take_links(array, name, part)
-        elif name in _FEATURES:
-            part.features = array
-        elif name in _LABELS:
-            part.labels = array
-        elif name == "numnodes" and array.size == 1 and array.dtype.kind in "iu":
-            part.num_nodes = int(array.reshape(-1)[0])
-        elif name in _WEIGHTS:
-            part.notes.append(f"{contents.file}: {contents.singles[name]} is dropped: every edge counts the same.")
     if part.edges is None and all(ends):
         source, target = (whole_numbers(found[str(end)], f"{end} in {contents.file}") for end in ends)
         part.edges = Edges(source, target, file=part.file)
@@ -279,13 +280,15 @@ def _take_by_shape(array: NDArray[Any], part: Part) -> None:
 
 
 def _take_masks(contents: _Contents, arrays: Arrays, part: Part) -> None:
-    size = part.num_nodes or (len(part.labels) if part.labels is not None and part.labels.ndim else 0)
+    size = part.num_nodes or part.num_rows or 0
     for name, member in contents.singles.items():
         told = _mask_of(name)
         if told is None or member not in arrays:
             continue
         values = arrays[member]
-        if told[1] == "rows":
+        if told[1] == "rows" and values.dtype.kind != "b":
+            if not size:
+                raise GraphError(f"{member} in {contents.file} lists nodes, but nothing in the file says how many.")
             rows = whole_numbers(values.reshape(-1), f"{member} in {contents.file}")
             _check_places(rows, size, f"{member} in {contents.file}")
             mask = np.zeros(size, bool)

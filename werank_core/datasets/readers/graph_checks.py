@@ -19,7 +19,7 @@ from werank_core.datasets.readers.features import FeatureChoice, graph_features
 from werank_core.datasets.readers.graph_arrays import whole_numbers
 from werank_core.datasets.readers.labels import classes_of
 from werank_core.datasets.readers.limits import MOST_NODES
-from werank_core.datasets.readers.parts import Edges, Part, text_ids
+from werank_core.datasets.readers.parts import Edges, Part, text_ids, without_first_column
 from werank_core.datasets.readers.tables import guessed_note
 
 
@@ -111,7 +111,7 @@ def _rows(part: Part, num_nodes: int, notes: list[str]) -> tuple[NDArray[np.int6
         found = _places(part.likely_ids, part.edges)
         if not (found[0] < 0).any() and not (found[1] < 0).any():
             notes.append("The first column of the nodes is taken as their ids.")
-            part.features = _without_first_column(part.features)
+            part.features = without_first_column(part.features)
             return found
     source, target = (_numbers(end, which) for end, which in zip(ends, ("source", "target"), strict=True))
     return _counted_from(source, target, num_nodes, notes)
@@ -130,10 +130,6 @@ def _with_first_line(
     taken = guessed_note(part.edges.file, [])
     notes[:] = [note for note in notes if not note.startswith(taken)]
     return np.append(found[0], first[0]), np.append(found[1], first[1])
-
-
-def _without_first_column(features: Any) -> Any:
-    return None if features is None or features.shape[1] < 2 else features[:, 1:]
 
 
 def _places(ids: pd.Series, edges: Edges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -188,7 +184,9 @@ def _adjacency(
     source: NDArray[np.int64], target: NDArray[np.int64], edges: Edges, num_nodes: int, notes: list[str]
 ) -> sparse.csr_array[Any]:
     weights = edges.weights
-    if weights is not None and len(weights) == len(source) and weights.dtype.kind in "biuf":
+    if weights is not None and not (weights.dtype.kind in "biuf" and np.isfinite(weights).all()):
+        raise GraphError(f"edge weights of {edges.file} are not all finite numbers: fill or drop them.")
+    if weights is not None and len(weights) == len(source):
         linked = weights != 0
         if not linked.all():
             notes.append(f"{int((~linked).sum()):,} edges of weight 0 left out.")

@@ -87,8 +87,9 @@ def _values(labels: NDArray[Any], notes: list[str]) -> tuple[NDArray[Any], NDArr
         words = text.astype("str").str.strip().replace("", None)
         numbers = pd.to_numeric(words, errors="coerce")
         if (numbers.notna() | words.isna()).all():
-            # "1" and "1.0" are one class, "01" and "1" two
-            whole = (numbers.dropna() == numbers.dropna().round()).all()
+            # "1" and "1.0" are one class, "01" and "1" two, and so are numbers that agree in their first 16 digits
+            there = numbers.dropna()
+            whole = (there == there.round()).all() and (there.abs() < 2**53).all()
             if whole and not words.dropna().str.fullmatch(r"[+-]?0\d+").any():
                 return _numbers(numbers.to_numpy(np.float64, na_value=np.nan), notes)
         present = words.notna().to_numpy()

@@ -87,13 +87,14 @@ def _take_masks(table: Table, part: Part, left: list[int]) -> None:
                 left.remove(place)
 
 
-def _take_labels(table: Table, part: Part, left: list[int], least: Sequence[str]) -> None:
+def _take_labels(table: Table, part: Part, left: list[int], least_names: Sequence[str]) -> None:
     names = {bare(table.columns[place]): place for place in reversed(left)} if table.named else {}
-    candidates = [names[name] for name in (*LABELS, *least) if name in names]
+    candidates = [names[name] for name in (*LABELS, *least_names) if name in names]
     named_after = PurePath(table.name).stem.casefold()
     if not table.named and re.search("feat|attr", named_after) and "label" not in named_after:
         return  # a file of features alone
-    if not table.named and len(left) > 1 + (part.likely_ids is not None):
+    fewest = 1 if re.search("label|class", named_after) else 1 + (part.likely_ids is not None)
+    if not table.named and len(left) > fewest:
         candidates = [left[-1]]
     elif not table.named and len(left) == 1:
         candidates = left[:]

@@ -44,6 +44,15 @@ class Part:
     notes: list[str] = field(default_factory=list)
     file: str = ""
 
+    @property
+    def num_rows(self) -> int | None:
+        """Nodes that it says something of, row by row; None where it does not."""
+        for values in (self.features, self.labels, *self.masks.values()):
+            if values is not None and values.ndim:
+                # labels may also come as one row
+                return int(values.shape[1] if values.ndim == 2 and values.shape[0] == 1 else values.shape[0])
+        return None
+
 
 def text_ids(ids: Any) -> pd.Series:
     """Ids as text: 10, 10.0, "10" and " 10 " are the same; an empty one is missing."""
@@ -51,11 +60,18 @@ def text_ids(ids: Any) -> pd.Series:
     return series.str.replace(r"^([+-]?\d+)\.0*$", r"\1", regex=True)
 
 
+def without_first_column(features: Any) -> Any:
+    """Features whose first column turned out to hold ids."""
+    return None if features is None or features.shape[1] < 2 else features[:, 1:]
+
+
 def merged(parts: Sequence[Part]) -> Part:
     """All parts as one; rows of nodes in two files are brought together by their ids.
 
-    Raises: GraphError: two files say the same thing.
+    Raises: GraphError: two files say the same thing, or it cannot be told which of their rows belong together.
     """
+    _settle_likely_ids(parts)
+    _name_rows(parts)
     whole = Part()
     for part in parts:
         _align(whole, part)
@@ -72,9 +88,55 @@ def merged(parts: Sequence[Part]) -> Part:
     return whole
 
 
+def _settle_likely_ids(parts: Sequence[Part]) -> None:
+    """Take a first column of numbers as ids where another file of nodes has the same, or brings the features."""
+    told = [part.node_ids if part.node_ids is not None else part.likely_ids for part in parts]
+    for number, part in enumerate(parts):
+        if part.likely_ids is None:
+            continue
+        others = [ids for place, ids in enumerate(told) if place != number and ids is not None]
+        agree = any(_same_ids(part.likely_ids, ids) for ids in others)
+        featured = any(other.features is not None for place, other in enumerate(parts) if place != number)
+        alone = part.features is not None and part.features.shape[1] == 1
+        if agree or (alone and featured and part.likely_ids.str.fullmatch(r"\d+").all()):
+            part.node_ids, part.likely_ids = part.likely_ids, None
+            part.features = without_first_column(part.features)
+            part.notes.append(f"{part.file}: the first column is taken as node ids.")
+
+
+def _same_ids(one: pd.Series, other: pd.Series) -> bool:
+    return len(one) == len(other) and bool((pd.Index(one).get_indexer(pd.Index(other)) >= 0).all())
+
+
+def _name_rows(parts: Sequence[Part]) -> None:
+    """Find out which nodes the rows of a file without ids are, where another file has ids.
+
+    Ids 0..N-1 or 1..N in another order number the rows of arrays that come with their own edges. Without such edges
+    nobody can tell; and rows beside ids that are no numbers follow their order, with a note.
+    """
+    named = next((part for part in parts if part.node_ids is not None), None)
+    if named is None or named.node_ids is None:
+        return
+    ids, size = named.node_ids, len(named.node_ids)
+    numberings = [text_ids(range(first, first + size)) for first in (0, 1)]
+    numbering = next((numbers for numbers in numberings if _same_ids(numbers, ids)), None)
+    for part in parts:
+        if part.node_ids is not None or part.likely_ids is not None or part.num_rows != size:
+            continue
+        if numbering is None:
+            part.notes.append(f"{part.file} has no ids: its rows are taken in the order of {named.file}.")
+        elif part.edges is not None:
+            part.node_ids = numbering
+        elif not ids.reset_index(drop=True).equals(numbering):
+            raise GraphError(
+                f"{part.file} has no ids, and those of {named.file} are not in order ({', '.join(ids[:3])}, ...), so "
+                "that its rows could be either: give it ids too, or sort the other file by them."
+            )
+
+
 def _align(whole: Part, part: Part) -> None:
     """Put the rows of nodes of `part` into the order of those of `whole`."""
-    if whole.node_ids is None or part.node_ids is None:
+    if whole.node_ids is None or part.node_ids is None or part.node_ids.equals(whole.node_ids):
         return
     places = pd.Index(part.node_ids).get_indexer(pd.Index(whole.node_ids))
     if len(part.node_ids) != len(whole.node_ids) or (places < 0).any() or part.node_ids.duplicated().any():
