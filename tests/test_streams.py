@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,19 +51,20 @@ def drawn_seeds(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return seeds
 
 
-@pytest.mark.parametrize("name", ["toy", "graph", "collapse"])
+@pytest.mark.parametrize("name", ["toy", "graph", "graph_bgrl", "collapse"])
 def test_runs_of_different_seeds_share_no_stream(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Seeds 1 and 8 met in 8 · seed + stream, a data seed and a model seed of one value in the seed itself."""
 
     def build(model_seed: int, data_seed: int) -> set[int]:
         with monkeypatch.context() as context:
             seeds = drawn_seeds(context)
-            values = {"model_seed": model_seed, "data_seed": data_seed}
+            values: dict[str, Any] = {"model_seed": model_seed, "data_seed": data_seed}
             if name == "toy":
                 toy = ToySSLConfig(dataset="mixture", num_samples=100, dimension=16, depth=1, width=4, **values)
                 task = ToySSL(RunBatch("toy_ssl", (Run("toy_ssl", toy),)))
                 task.advance(0)
-            elif name == "graph":
+            elif name.startswith("graph"):
+                values |= {"probe_protocol": "bgrl"} if name.endswith("bgrl") else {}
                 graph = GraphConfig(num_nodes=60, num_splits=1, epochs=2, warmup_epochs=1, **values)
                 GraphSSL(RunBatch("graph", (Run("graph", graph),)), tmp_path).advance(0)
             else:

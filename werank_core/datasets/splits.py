@@ -68,7 +68,7 @@ def cross_validated_splits(labels: Tensor, num_splits: int, seed: int = 0) -> Pr
     num_train = len(labelled) // 5
     if num_train < 2:
         raise ValueError(f"the probe has {len(labelled)} labelled samples; its protocol bgrl needs 10 to split them.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(Purpose.PROBE_SPLITS, seed)
     parts: list[tuple[Tensor, ...]] = []
     for _ in range(num_splits):
         order = labelled[torch.randperm(len(labelled), generator=generator)]
