@@ -1,9 +1,11 @@
 """Configs: bounds, identity, which fields have an effect, and what an error says."""
 
+import math
+
 import pytest
 from pydantic import ValidationError
 
-from werank_core.config import TOY_PRESETS, ToySSLConfig, explain, trait
+from werank_core.config import TOY_PRESETS, GraphConfig, RankCollapseConfig, ToySSLConfig, explain, trait
 from werank_core.experiments import EXPERIMENTS, code_version, experiment
 
 
@@ -42,6 +44,16 @@ def test_identity_ignores_fields_without_effect() -> None:
     assert base.digest() != base.replaced(learning_rate=0.01).digest()
     assert base.digest() != base.replaced(model_seed=1).digest()
     assert base.digest("a") != base.digest("b")
+
+
+def test_negative_zero_is_zero() -> None:
+    """It was another run, trained anew."""
+    for config_class in (ToySSLConfig, GraphConfig, RankCollapseConfig):
+        for value in (-0.0, "-0", "-0.0"):
+            config = config_class.model_validate({"strength": value})
+            assert math.copysign(1, config.strength) == 1
+            assert config.digest() == config_class().digest()
+    assert GraphConfig(weight_decay=-0.0).digest() == GraphConfig(weight_decay=0.0).digest()
 
 
 def test_configs_are_frozen_and_replaced_copies_are_validated() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 Group = Literal["data", "encoder", "objective", "penalty", "training", "evaluation", "seeds", "identity"]
@@ -87,6 +87,12 @@ class ExperimentConfig(BaseModel):
         if not isinstance(values, dict):
             return values
         return {name: value for name, value in values.items() if name not in cls.retired}
+
+    @field_validator("*")
+    @classmethod
+    def _without_negative_zero(cls, value: Any) -> Any:
+        # -0.0 is 0.0 to every formula, and another text to the digest
+        return value + 0.0 if isinstance(value, float) else value
 
     def applies(self, name: str) -> bool:
         """Whether the field has any effect under the values of the others."""
