@@ -54,6 +54,16 @@ def test_after_a_gap_every_worker_has_a_whole_lease(clocks: Clocks, asleep: bool
         assert watched(seen, clocks, 2)
 
 
+def test_a_clock_that_is_set_back_says_nothing_of_workers(clocks: Clocks) -> None:
+    """Until they are heard again, their last words are from the future."""
+    seen = Watch(30.0)
+    assert watched(seen, clocks, 40)
+    clocks.wall -= 3600
+    seen.look()
+    assert not watched(seen, clocks, 29)
+    assert watched(seen, clocks, 2)
+
+
 def test_a_store_out_of_sight_says_nothing_of_workers(clocks: Clocks) -> None:
     seen = Watch(30.0)
     assert watched(seen, clocks, 40)

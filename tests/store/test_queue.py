@@ -204,6 +204,25 @@ def test_a_worker_that_died_long_after_its_lease_fell_silent(store: Store, make_
         assert queue.lose(store, taken) is RunState.QUEUED
 
 
+def test_a_clock_that_was_set_back_leaves_no_job_running(
+    store: Store, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut on a machine that keeps no time the lease would live for as long as the clock had run ahead."""
+    submit(store, make_spec())
+    taken, now = queue.claim(store, "worker"), time.time()
+    assert taken is not None
+    assert queue.take_back_expired(store) == 0
+    monkeypatch.setattr(time, "time", lambda: now - 60)
+    assert queue.take_back_expired(store) == 0, "two machines' clocks may differ by so much"
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)
+    assert set(queries.runs(store)["state"]) == {"queued"}
+    assert queue.take_back_expired(store) == 1
+    with store.reading() as connection:
+        row = connection.execute(sa.text("SELECT lost, silent FROM job")).one()
+    assert tuple(row) == (0, 1)
+    assert queue.claim(store, "worker") is not None
+
+
 def test_a_checkpoint_of_a_job_that_is_somebody_elses_must_not_be_kept(store: Store, claimed: queue.Claim) -> None:
     sink = record(store, claimed, 0)
     assert sink.may_save(1)

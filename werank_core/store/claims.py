@@ -16,6 +16,9 @@ from werank_core.store.schema import job, run
 from werank_core.sweeps import Run, RunBatch
 from werank_core.vocabulary import RunState
 
+CLOCKS_DIFFER_SECONDS = 120.0
+"""A heartbeat further ahead is none: the clock was wrong when it was written, or has been set back since."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -84,8 +87,16 @@ def owned(job_id: str, state: RunState) -> sa.Update:
 
 
 def lease_lives(table: sa.FromClause = job) -> ColumnElement[bool]:
-    """True for a running job whose worker was heard of lately."""
-    return sa.and_(table.c.state == RunState.RUNNING.value, table.c.lease_until >= time.time())
+    """True for a running job whose worker was heard of lately: neither long ago nor, by a clock set back, in future."""
+    now = time.time()
+    heard = sa.and_(table.c.lease_until >= now, table.c.heartbeat_at <= now + CLOCKS_DIFFER_SECONDS)
+    return sa.and_(table.c.state == RunState.RUNNING.value, heard)
+
+
+def fell_silent(row: Any) -> bool:
+    """Whether a running job's row says that its worker had not been heard of lately."""
+    now = time.time()
+    return bool(row.lease_until < now or row.heartbeat_at > now + CLOCKS_DIFFER_SECONDS)
 
 
 def shown_state() -> ColumnElement[str]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from werank_core.experiments import code_version
-from werank_core.store.claims import Claim, Heartbeat, HeartbeatReply, lease_lives, mine, owned, storable
+from werank_core.store.claims import Claim, Heartbeat, HeartbeatReply, fell_silent, lease_lives, mine, owned, storable
 from werank_core.store.layouts import compact
 from werank_core.store.records import forget_records
 from werank_core.store.schema import Store, job, run
@@ -232,7 +232,7 @@ def _expired() -> sa.ColumnElement[bool]:
 
 
 def _lose(connection: Connection, row: Any, log: str) -> RunState:
-    silent = row.lease_until < time.time()
+    silent = fell_silent(row)
     count, limit, error = (row.silent, MAX_SILENT, _SILENT) if silent else (row.lost, MAX_LOST, _DIED)
     gave_up = count + 1 >= limit
     outcome = RunState.CANCELLED if row.cancel_requested else RunState.FAILED if gave_up else RunState.QUEUED
