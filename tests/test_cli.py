@@ -60,6 +60,9 @@ def one_sweep(store: Store) -> pd.Series:
         (["--objective", "simclr"], ["objective = 'simclr'", "'infonce', 'byol', 'vicreg' or 'barlow_twins'"]),
         (["--seeds", "0"], ["seeds = '0'", "greater than or equal to 1"]),
         (["--strengths", "0.1", "x"], ["strengths.1 = 'x'", "valid number"]),
+        (["--strengths", "x"], ["strengths.0 = 'x'", "valid number"]),
+        (["--strengths", ""], ["strengths.0 = ''", "valid number"]),
+        (["--strengths"], ["strengths is empty: give one or more values."]),
         (["--strengths", "-1"], ["strength", "not negative"]),
         (["--second_axis", "depht", "--second_values", "1"], ["second_axis = 'depht'", "depth"]),
         (["--second_axis", "depth"], ["second_axis and second_values belong together"]),
@@ -197,13 +200,28 @@ def test_runs_are_listed_filtered_and_tried_again(store: Store, capsys: pytest.C
     assert main(["cancel", ids[0]]) == 0
 
 
-@pytest.mark.parametrize("limit", ["1e20", "0", "-3", "9" * 400, "", "ten", "1.5"])
+@pytest.mark.parametrize("limit", ["1e20", "0", "-3", "9" * 400, "", "ten", "1.5", "\u0663"])
 def test_a_wrong_limit_is_one_line(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", f"--limit={limit}"]) == 2
     said = capsys.readouterr().err.strip()
     assert said.startswith("limit = ")
     assert said.endswith("should be a whole number from 1 to 1,000,000.")
     assert len(said) < 150
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["runs", "--experiment", "nothing"], "experiment = 'nothing': should be 'toy_ssl'"),
+        (["cancel"], "ids: name one or more"),
+        (["retry"], "ids: name one or more"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_no_success(
+    capsys: pytest.CaptureFixture[str], command: list[str], words: str
+) -> None:
+    assert main(command) == 2
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["nothing", "0" * 16, "\udcff", "'; DROP TABLE run; --"])

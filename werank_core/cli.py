@@ -122,9 +122,11 @@ def list_runs(
         experiment: Only runs of this experiment.
         limit: At most so many.
     """
-    most = int(limit) if limit.isdecimal() and len(limit) <= 7 else 0
+    most = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) <= 7 else 0
     if not 1 <= most <= _MOST_RUNS:
         raise CommandError(f"limit = {limit[:40]!r}: should be a whole number from 1 to {_MOST_RUNS:,}.")
+    if experiment is not None and experiment not in EXPERIMENTS:
+        raise CommandError(f"experiment = {experiment[:40]!r}: should be {' or '.join(map(repr, EXPERIMENTS))}.")
     store = _store()
     if sweep is not None and queries.sweep_name(store, sweep) is None:
         raise StoreError(f"There is no sweep {sweep!r} in this store.")
@@ -157,12 +159,18 @@ def cancel(ids: Ids) -> int:
     Args:
         ids: Ids of sweeps or runs.
     """
+    _check_ids(ids)
     store = _store()
     sweeps, single = queries.known_ids(store, ids)
     count = sum(runs.request_cancel(store, sweep_id=sweep_id) for sweep_id in sweeps)
     count += runs.request_cancel(store, run_ids=single - sweeps)
     print(f"{count} runs cancelled.")
     return _unknown(ids, sweeps | single, "sweep or run")
+
+
+def _check_ids(ids: Collection[str]) -> None:
+    if not ids:
+        raise CommandError("ids: name one or more; `runs` lists them.")
 
 
 def _unknown(ids: Iterable[str], known: Collection[str], what: str) -> int:
@@ -177,6 +185,7 @@ def retry(ids: Ids) -> int:
     Args:
         ids: Ids of runs.
     """
+    _check_ids(ids)
     store = _store()
     count = runs.retry(store, ids)
     if count:

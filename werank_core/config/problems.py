@@ -76,10 +76,16 @@ class Problem:
 
 def explain(error: ValidationError) -> Iterator[str]:
     """One sentence a problem: the field, the value given and what is allowed."""
-    for problem in error.errors():
+    found = error.errors()
+    items = {problem["loc"][:-1] for problem in found}
+    for problem in found:
         where = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        if not where or (where == "config" and problem["type"] == "value_error"):
+        if problem["type"] == "too_short" and problem["loc"] in items:
+            continue  # a list that is short of the values that are wrong
+        if problem["type"] == "too_short":
+            yield f"{where} is empty: give one or more values."
+        elif not where or (where == "config" and problem["type"] == "value_error"):
             yield message  # it names its fields itself
         elif problem["type"] == "extra_forbidden":
             yield f"{where} is not a field of this config."
