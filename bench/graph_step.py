@@ -25,6 +25,7 @@ from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.graph import GraphSSL, ema_decay_at
 from werank_core.training.optim import cosine_factor
+from werank_core.training.run_blocks import PerRun
 
 SIZES = {"512-256": (512, 256, 512), "128-64": (128, 64, 128)}
 ROUNDS = 9
@@ -53,7 +54,7 @@ def plain_twin(task: GraphSSL, chosen: GraphConfig) -> PlainBGRL:
         Data(x=x, edge_index=data.edge_index), chosen.widths, chosen.head_width, chosen.strength, chosen.weight_decay
     )
     ours = {name: p[0].detach() for name, p in task.model.parameters.items()}
-    target = {name.removeprefix("target."): t[0] for name, t in task.frozen.items() if name.startswith("target.")}
+    target = _under("target.", {name: t[0] for name, t in task.engine.frozen.items()})
     with torch.no_grad():
         for network, weights in ((plain.online, _under("encoder.", ours)), (plain.target, target)):
             for layer in range(chosen.depth):
@@ -125,7 +126,7 @@ def measured(name: str, widths: tuple[int, int, int], root: Path) -> float:
     """Ratio of plain over ours with WERank; prints everything measured for one encoder."""
     twins = Twins(config(widths, 0.1), root)
     bare = our_task(config(widths, 0.0), root)
-    bare.leave_out_penalty()
+    bare.engine.run_losses = [PerRun(loss.without_penalty()) for loss in bare.losses.values()]
     short = our_task(config(widths, 0.1, bfloat16=True), root)
     ours = {
         "ours": twins.ours,

@@ -15,8 +15,10 @@ from werank_core.metrics.rank import effective_rank_of_spectrum, evaluation_rows
 from werank_core.streams import Purpose, seeded_generator, seeded_numpy_generator, stream_seed
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.collapse_data import collapse_data
-from werank_core.training.collapse_network import BatchOrder
+from werank_core.training.draws import BatchOrder
 from werank_core.training.graph import GraphSSL
+from werank_core.training.graph_measures import outputs_of
+from werank_core.training.toy_data import make_split
 from werank_core.training.toy_ssl import ToySSL
 
 
@@ -110,9 +112,9 @@ def test_toy_and_graph_evaluate_the_rows_of_their_data_seed(tmp_path: Path) -> N
     toy = ToySSLConfig(dataset="gaussian", num_samples=300, dimension=16, depth=1, width=4, evaluation_rows=16)
     runs = tuple(Run("toy_ssl", toy.replaced(model_seed=m, data_seed=d)) for m, d in [(0, 3), (1, 3), (0, 4)])
     task = ToySSL(RunBatch("toy_ssl", runs))
-    held_out = [task.splits[index].test_rows for index in (0, 1, 2)]
+    held_out = [make_split(toy, seed).test_rows for seed in (3, 3, 4)]
     for run, seed in enumerate((3, 3, 4)):
-        assert torch.equal(task._rows[run], held_out[run][evaluation_rows(100, seed, 16)])
+        assert torch.equal(task.data.test_rows[run], held_out[run][evaluation_rows(100, seed, 16)])
 
     graph = GraphConfig(num_nodes=80, evaluation_rows=16, num_splits=1, dataset="karate_club")
     runs = tuple(Run("graph", graph.replaced(data_seed=seed)) for seed in (0, 1))
@@ -120,7 +122,7 @@ def test_toy_and_graph_evaluate_the_rows_of_their_data_seed(tmp_path: Path) -> N
     values, _ = shared.measure(1)
     before = values["all/effective_rank"]
     assert torch.equal(shared.measure(1)[0]["all/effective_rank"], before), "the same rows at every record"
-    representations = shared._outputs(0, shared.data[0]).representations
+    representations = outputs_of(shared.model, 0, shared.data[0]).representations
     for run in (0, 1):
         rows = evaluation_rows(34, run, 16)
         expected = effective_rank_of_spectrum(representation_singular_values(representations[:, rows]))

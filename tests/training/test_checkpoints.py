@@ -1,14 +1,13 @@
 """Checkpoints: the newest sound one of the same batch, whatever happened to the file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
-from werank_core.training.checkpoints import Checkpoints
+from werank_core.training.checkpoints import Checkpoints, Tree, leaves
 
 
 class Counting:
@@ -18,15 +17,13 @@ class Counting:
         self.weight = torch.zeros(64)
         self.cursor = torch.tensor(0)
 
-    def state(self) -> dict[str, Tensor]:
+    @property
+    def tree(self) -> Tree:
         return {"weight": self.weight, "cursor": self.cursor}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        self.weight, self.cursor = state["weight"], state["cursor"]
-
-    def at(self, step: int) -> "Counting":
+    def at(self, step: int) -> Tree:
         self.weight, self.cursor = torch.full((64,), float(step)), torch.tensor(step)
-        return self
+        return self.tree
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 def restored(path: Path, batch: str = "a-b") -> tuple[int, float, int]:
     task = Counting()
-    step = Checkpoints(path, batch).restore(task)
+    step = Checkpoints(path, batch).restore(task.tree)
     return step, float(task.weight[0]), int(task.cursor)
 
 
@@ -118,9 +115,7 @@ def test_that_of_another_batch_or_order_is_left_alone(path: Path) -> None:
 
 
 def test_a_state_of_another_shape_is_not_restored(path: Path) -> None:
-    wider = Counting().at(3)
-    wider.weight = torch.ones(65)
-    Checkpoints(path, "a-b").save(wider, 3)
+    Checkpoints(path, "a-b").save({"weight": torch.ones(65), "cursor": torch.tensor(3)}, 3)
     assert restored(path) == (0, 0.0, 0)
 
 
@@ -142,8 +137,8 @@ def test_a_disk_that_takes_nothing_costs_no_work(
 
 def test_a_folder_that_cannot_be_made_costs_no_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert not Checkpoints(tmp_path / "file" / "job.safetensors", "a-b").save(Counting(), 1)
-    assert Checkpoints(tmp_path / "file" / "job.safetensors", "a-b").restore(Counting()) == 0
+    assert not Checkpoints(tmp_path / "file" / "job.safetensors", "a-b").save(Counting().tree, 1)
+    assert Checkpoints(tmp_path / "file" / "job.safetensors", "a-b").restore(Counting().tree) == 0
 
 
 def test_a_retired_one_still_serves(path: Path) -> None:
@@ -155,11 +150,21 @@ def test_a_retired_one_still_serves(path: Path) -> None:
 
 
 def test_scalars_empty_and_half_precision_tensors_come_back(path: Path) -> None:
-    task = Counting()
     tensors = {"scalar": torch.tensor(2.5), "empty": torch.zeros(0, 3), "half": torch.ones(3, dtype=torch.bfloat16)}
-    task.state = lambda: tensors  # type: ignore[method-assign]
-    found: dict[str, Tensor] = {}
-    task.restore = found.update  # type: ignore[method-assign]
-    assert Checkpoints(path, "a").save(task, 2)
-    assert Checkpoints(path, "a").restore(task) == 2
+    assert Checkpoints(path, "a").save(tensors, 2)
+    found = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    assert Checkpoints(path, "a").restore(found) == 2
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_tree_is_put_back_in_place_generators_and_shared_tensors_included(path: Path) -> None:
+    """Whoever holds a tensor or a generator of the tree sees the saved one."""
+    generator, weight = torch.Generator().manual_seed(3), torch.ones(2)
+    tree = {"engine": {"weight": weight, "same": weight, "streams": {"0": generator}}}
+    assert [name for name, _ in leaves(tree)] == ["engine.weight", "engine.same", "engine.streams.0"]
+    Checkpoints(path, "a").save(tree, 5)
+    expected = torch.rand(4, generator=generator)
+    weight.zero_()
+    assert Checkpoints(path, "a").restore(tree) == 5
+    assert weight.tolist() == [1, 1]
+    assert torch.equal(torch.rand(4, generator=generator), expected)

@@ -20,10 +20,12 @@ from werank_core.datasets.own_data import keep_own_graph
 from werank_core.metrics.collapse import relative_tcv
 from werank_core.metrics.rank import effective_rank_of_spectrum
 from werank_core.sweeps import Run, RunBatch
-from werank_core.training.blocks import block_gradients, blocks
+from werank_core.training.checkpoints import saved
 from werank_core.training.graph import GraphSSL, ema_decay_at, train
 from werank_core.training.graph_data import block_size, load_graph_data
+from werank_core.training.graph_measures import outputs_of
 from werank_core.training.recorder import MemorySink, Recorder, Workplace
+from werank_core.training.run_blocks import block_gradients, blocks, whole
 
 SMALL: dict[str, Any] = {
     "num_nodes": 90,
@@ -57,7 +59,7 @@ def trained(batch: RunBatch, tmp_path: Path, steps: int = 6, block: int = 1) -> 
 
 
 def tensors(task: GraphSSL, run: int) -> dict[str, torch.Tensor]:
-    return {name: t.detach()[run] for name, t in (task.model.parameters | task.frozen).items()}
+    return {name: t.detach()[run] for name, t in (task.engine.parameters | task.engine.frozen).items()}
 
 
 def keep_bag_of_words(root: Path) -> None:
@@ -81,14 +83,14 @@ class TestPlainBGRL:
     def test_target_is_drawn_anew_and_follows_by_the_schedule(self, tmp_path: Path) -> None:
         task = GraphSSL(batch_of(small()), tmp_path)
         names = [name for name in task.model.parameters if name.startswith("encoder.convolutions")]
-        before = {name: task.frozen["target." + name.removeprefix("encoder.")].clone() for name in names}
+        before = {name: task.engine.frozen["target." + name.removeprefix("encoder.")].clone() for name in names}
         assert not any(torch.equal(before[name], task.model.parameters[name]) for name in names)
         online = {name: task.model.parameters[name].detach().clone() for name in names}
         task.advance(0)
         for name in names:
             # The warm-up's first learning rate is 0, so the target moves towards the online encoder's first weights.
             expected = before[name].lerp(online[name], 1 - ema_decay_at(0, 6, 0.99))
-            assert torch.allclose(task.frozen["target." + name.removeprefix("encoder.")], expected)
+            assert torch.allclose(task.engine.frozen["target." + name.removeprefix("encoder.")], expected)
 
     def test_decay_rises_from_first_to_one_by_a_cosine(self) -> None:
         assert [ema_decay_at(step, 100, 0.9) for step in (0, 50, 100)] == pytest.approx([0.9, 0.95, 1.0])
@@ -115,10 +117,12 @@ class TestRunsOfABatch:
             for s, a, c in parts
         ]
         task = trained(batch_of(*configs), tmp_path, steps=3)
-        inputs, found = task.next_inputs(), []
+        inputs, found = task.inputs(), []
         for size in (1, 3):
-            frozen = {name: tensor.clone() for name, tensor in task.frozen.items()}
-            values, gradients = block_gradients(blocks(task.losses, size), task.model.parameters, frozen, inputs)
+            frozen = {name: tensor.clone() for name, tensor in task.engine.frozen.items()}
+            cut = blocks(task.engine.run_losses, size)
+            parts = [block_gradients(block, task.engine.parameters, frozen, inputs(block)) for block in cut]
+            values, gradients = (whole(cut, part, 4) for part in zip(*parts, strict=True))
             found.append(values | gradients | frozen)
         for name, one in found[0].items():
             assert torch.allclose(one, found[1][name], rtol=1e-4, atol=1e-5), name
@@ -141,7 +145,8 @@ class TestRunsOfABatch:
         weight = task.model.parameters["encoder.convolutions.0.weight"]
         assert torch.equal(weight[0], weight[1])
         assert not torch.equal(weight[0], weight[2])
-        inputs = task.next_inputs()
+        of_block = task.inputs()
+        inputs = [part for block in task.engine.blocks for part in of_block(block)]
         assert all(inputs[0][name] is inputs[1][name] for name in inputs[0] if name != "strength")
         assert not torch.equal(inputs[0]["view_1.edges"], inputs[2]["view_1.edges"])
 
@@ -215,10 +220,11 @@ class TestLoop:
 
     def test_measuring_changes_nothing(self, tmp_path: Path) -> None:
         task = trained(batch_of(small()), tmp_path, steps=3)
-        before = {name: t.clone() for name, t in task.state().items()}
+        before = saved(task.tree)
         task.measure(6)
-        after = task.state()
-        assert all(torch.equal(t, after[name]) for name, t in before.items())
+        after = saved(task.tree)
+        for name, tensor in before.items():
+            torch.testing.assert_close(after[name], tensor, rtol=0, atol=0, equal_nan=True, msg=name)
 
     @pytest.mark.parametrize(
         "changes",
@@ -312,7 +318,7 @@ class TestUnlabelledNodes:
         for rows in (data.splits.train, data.splits.validation, data.splits.test):
             assert self.LABELLED[rows].all()
         known = torch.from_numpy(np.flatnonzero(self.LABELLED))
-        z = task._outputs(0, data).representations[:, known]
+        z = outputs_of(task.model, 0, data).representations[:, known]
         expected = relative_tcv(z, data.labels[known], 3).numpy()
         assert sink.last("all/relative_tcv") == pytest.approx(expected, rel=1e-6)
         assert np.isfinite(sink.last("test/accuracy")).all()

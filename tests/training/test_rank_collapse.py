@@ -19,10 +19,11 @@ from werank_core.datasets.own_data import keep_own_images
 from werank_core.metrics.row_sums import RowSums
 from werank_core.metrics.stationarity import certificate_of_sums
 from werank_core.sweeps import RunBatch, SweepSpec, batches
-from werank_core.training import collapse_trace, loop, rank_collapse
-from werank_core.training.collapse_network import BatchOrder, evaluating, make_network
-from werank_core.training.rank_collapse import RankCollapse, train
+from werank_core.training import collapse_measures, collapse_trace, loop
+from werank_core.training.draws import BatchOrder
+from werank_core.training.rank_collapse import RankCollapse, make_network, train
 from werank_core.training.recorder import MemorySink, Recorder, Workplace
+from werank_core.training.stacked import evaluating, weights_of
 
 SMALL = RankCollapseConfig(
     num_classes=3, dimension=6, num_samples=30, width=8, depth=3, steps=12, records=3, cluster_noise=0.5
@@ -180,11 +181,11 @@ def gradient_error(task: RankCollapse, layers: Sequence[RowSums]) -> float:
 def test_the_gradient_in_the_record_is_that_of_autograd(changes: dict[str, Any]) -> None:
     """This is what there is to be right or wrong about in the certificate: to 1e-4, in float32 as it is recorded."""
     task = network_at_work(changes)
-    summed = task._summary(torch.arange(2))
+    summed = task.passes.summary(torch.arange(2))
     assert gradient_error(task, summed.layers) < 1e-4
     values, _ = task.measure(5)
     loss, gradients = autograd_gradients(task, 1)
-    weights = [weight[1].detach().flatten(1).double() for weight in task.model.weights()]
+    weights = [weight[1].detach().flatten(1).double() for weight in weights_of(task.model.parameters).values()]
     residual = [(0.01 * w + g).norm().item() for w, g in zip(weights, gradients, strict=True)]
     assert values["train/residual_norm"][1].tolist() == pytest.approx(residual, rel=1e-3)
     assert values["train/objective"][1].item() == pytest.approx(loss.item(), rel=1e-5)
@@ -205,9 +206,9 @@ WRONG: dict[str, Callable[[RowSums], RowSums]] = {
 def test_a_wrong_gradient_violates_no_certificate_but_is_caught_by_autograd(wrong: str) -> None:
     """So that no certificate is ever violated is no evidence, and the test above is."""
     task = network_at_work({"cluster_noise": 1.0})
-    layers = [WRONG[wrong](sums) for sums in task._summary(torch.arange(2)).layers]
+    layers = [WRONG[wrong](sums) for sums in task.passes.summary(torch.arange(2)).layers]
     assert gradient_error(task, layers) > 1e-4
-    for weight, sums in zip(task.model.weights(), layers, strict=True):
+    for weight, sums in zip(weights_of(task.model.parameters).values(), layers, strict=True):
         certificate = certificate_of_sums(weight.detach(), sums, 0.01, task.data.evaluation.shape[1])
         assert (certificate.distance <= certificate.first_bound).all()
 
@@ -215,7 +216,7 @@ def test_a_wrong_gradient_violates_no_certificate_but_is_caught_by_autograd(wron
 def test_a_batch_norm_taken_for_a_constant_is_caught() -> None:
     task = network_at_work({"batch_norm": True})
     with evaluating(task.model.skeleton):
-        layers = task._summary(torch.arange(2)).layers
+        layers = task.passes.summary(torch.arange(2)).layers
     assert gradient_error(task, layers) > 1e-4
 
 
@@ -320,8 +321,8 @@ def test_a_record_in_small_pieces_is_that_of_all_at_once(
     """One run at a time; few samples of a convolution's rows, few test rows."""
     task = steps(RankCollapse(make_batch(config), dtype=torch.float64), 3)
     together = task.measure(12)
-    pieces = {"MEASURE_NUMBERS": 1, "MATRIX_NUMBERS": 1, "TEST_NUMBERS": 1000}
-    for module, sizes in ((rank_collapse, pieces), (collapse_trace, {"PATCH_NUMBERS": 10_000})):
+    pieces = {"MEASURE_NUMBERS": 1, "TEST_NUMBERS": 1000, "PATCH_NUMBERS": 10_000}
+    for module, sizes in ((collapse_trace, pieces), (collapse_measures, {"MATRIX_NUMBERS": 1})):
         for name, size in sizes.items():
             monkeypatch.setattr(module, name, size)
             for found, expected in zip(task.measure(12), together, strict=True):
@@ -446,7 +447,7 @@ def test_werank_holds_rank_up_against_weight_decay() -> None:
 @pytest.mark.parametrize("gram", ["smaller", "output", "input"])
 def test_werank_is_on_the_gram_matrix_that_the_config_names(gram: str) -> None:
     task = RankCollapse(make_batch(SMALL.replaced(width=11, werank_strength=0.05, werank_gram=gram), (0.0,), seeds=1))
-    hidden = [weight.detach()[0] for weight in task.model.weights()][:-1]
+    hidden = [weight[0] for weight in weights_of(task.model.parameters).values()][:-1]
     assert hidden[0].shape[0] != hidden[0].shape[1]
     expected = 0.0
     for w in hidden:

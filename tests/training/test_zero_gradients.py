@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from werank_core import objectives
 from werank_core.config import GraphConfig, RankCollapseConfig, ToySSLConfig
 from werank_core.models.ssl_network import SSLNetwork
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training import rank_collapse
-from werank_core.training.blocks import block_gradients, blocks
 from werank_core.training.graph import GraphSSL
 from werank_core.training.rank_collapse import RankCollapse
-from werank_core.training.stacked import State, run_gradients
+from werank_core.training.run_blocks import block_gradients
+from werank_core.training.stacked import State
 from werank_core.training.toy_ssl import ToySSL
 
 GRAPH_CASES = [
@@ -72,8 +71,7 @@ class TestGradients:
             changes = {"encoder": encoder, "projector_depth": projector, "depth": depth, "normalize": normalize}
             config = toy(objective=objective, **changes)
             task = ToySSL(batch_of("toy_ssl", config), dtype=torch.float64)
-            gradients = run_gradients(task.losses(task._draw_views())["loss"], task.model.parameters)
-            assert_none_is_zero(gradients)
+            assert_none_is_zero(task.engine.gradients(task.inputs())[1])
 
     @pytest.mark.parametrize(("objective", "norm", "head"), GRAPH_CASES)
     @pytest.mark.parametrize("depth", [1, 2])
@@ -82,9 +80,10 @@ class TestGradients:
         task = GraphSSL(
             batch_of("graph", graph(objective=objective, norm=norm, head_width=head, **widths)), tmp_path, block=1
         )
-        inputs = [exact(dict(part)) for part in task.next_inputs()]
-        _, gradients = block_gradients(blocks(task.losses, 1), exact(task.model.parameters), exact(task.frozen), inputs)
-        assert_none_is_zero(gradients)
+        (block,) = task.engine.blocks
+        inputs = [exact(part) for part in task.inputs()(block)]
+        states = exact(task.engine.parameters), exact(task.engine.frozen)
+        assert_none_is_zero(block_gradients(block, *states, inputs)[1])
 
     @pytest.mark.parametrize(
         "changes", [{}, {"dataset": "digits", "model": "cnn"}, {"dataset": "digits", "model": "resnet", "depth": 4}]
@@ -92,10 +91,7 @@ class TestGradients:
     @pytest.mark.parametrize("batch_norm", [True, False])
     def test_of_classifiers(self, changes: dict[str, Any], batch_norm: bool) -> None:
         task = RankCollapse(batch_of("rank_collapse", collapse(batch_norm=batch_norm, **changes)), dtype=torch.float64)
-        rows, labels = task.data.train[:, :16], task.data.train_labels[:, :16]
-        outputs = task._outputs(task.model.parameters | task.model.buffers, rows)
-        loss = functional.cross_entropy(outputs[0], labels[0])
-        assert_none_is_zero(run_gradients(loss, task.model.parameters))
+        assert_none_is_zero(task.engine.gradients(task.inputs(0))[1])
 
 
 def test_shift_invariant_objectives_are_those_named() -> None:
@@ -127,6 +123,10 @@ def test_biases_of_a_toy_network_exist_where_they_may(objective: str) -> None:
     assert (toy(objective=objective).digest() == without.digest()) == shifted, "what has no effect identifies no run"
 
 
+def state_of(task: GraphSSL) -> State:
+    return task.engine.parameters | task.engine.frozen
+
+
 def farthest(one: State, other: State) -> float:
     return max(float((one[name] - other[name]).detach().abs().max()) for name in one)
 
@@ -146,7 +146,7 @@ class TestTogetherAndApart:
             for step in range(12):
                 task.advance(step)
         for task in tasks[1:]:
-            assert farthest(task.model.parameters | task.frozen, tasks[0].model.parameters | tasks[0].frozen) < 1e-6
+            assert farthest(state_of(task), state_of(tasks[0])) < 1e-6
             torch.testing.assert_close(task.last_losses["loss"], tasks[0].last_losses["loss"], rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize("objective", ["infonce", "byol", "vicreg", "barlow_twins"])

@@ -2,27 +2,45 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Union
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-State = dict[str, Tensor]
+from werank_core.training.stacked import State
+
+Tree = Mapping[str, Union[Tensor, torch.Generator, "Tree"]]
+"""Tensors and generators that the next steps depend on, by name: a resumed job finds them changed in place."""
 
 
-class Restorable(Protocol):
-    """What a checkpoint is of."""
+def leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Tensor | torch.Generator]]:
+    """Tensors and generators of a tree with their full names, `optimizer.count`."""
+    for name, part in tree.items():
+        if isinstance(part, Mapping):
+            yield from leaves(part, f"{prefix}{name}.")
+        else:
+            yield prefix + name, part
 
-    def state(self) -> State:
-        """Every tensor that the next steps depend on."""
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put such a state back."""
+def saved(tree: Tree) -> State:
+    """What is kept of a tree, on the CPU; a clone each, because safetensors refuses tensors that share memory."""
+    found = ((name, leaf.get_state() if isinstance(leaf, torch.Generator) else leaf) for name, leaf in leaves(tree))
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in found}
+
+
+@torch.no_grad()
+def put_back(tree: Tree, state: Mapping[str, Tensor]) -> None:
+    """Give every leaf its saved value; training then continues exactly as if it had never stopped."""
+    for name, leaf in leaves(tree):
+        if isinstance(leaf, torch.Generator):
+            leaf.set_state(state[name])
+        else:
+            leaf.copy_(state[name])
 
 
 class Checkpoints:
@@ -38,7 +56,7 @@ class Checkpoints:
         self._path = path
         self._batch = batch
 
-    def save(self, task: Restorable, step: int) -> bool:
+    def save(self, tree: Tree, step: int) -> bool:
         """Keep the state after so many steps; False, with a note in the log, when the disk does not take it.
 
         Written beside, forced to the disk and renamed: a reader finds this checkpoint or the one before.
@@ -47,8 +65,7 @@ class Checkpoints:
             return False
         # The process in its name: one that lost the job may still be at it.
         partial = self._path.with_name(f"{self._path.stem}-{os.getpid()}.partial")
-        # A clone each: safetensors refuses tensors that share memory.
-        tensors = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in task.state().items()}
+        tensors = saved(tree)
         metadata = {"batch": self._batch, "step": str(step), "digest": _digest(tensors)}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +82,7 @@ class Checkpoints:
             return False
         return True
 
-    def restore(self, task: Restorable) -> int:
+    def restore(self, tree: Tree) -> int:
         """Put back the newest sound checkpoint of this batch; returns the steps taken until then, 0 without one.
 
         A damaged one is set aside with a note in the log, and the one before takes its place.
@@ -74,13 +91,13 @@ class Checkpoints:
             return 0
         for path in (self._path, self._previous):
             try:
-                found = self._read(path, task)
+                found = self._read(path, tree)
             except (OSError, SafetensorError, KeyError, ValueError) as error:
                 _set_aside(path, error)
                 continue
             if found is not None:
                 state, step = found
-                task.restore(state)
+                put_back(tree, state)
                 return step
         return 0
 
@@ -95,7 +112,7 @@ class Checkpoints:
         assert self._path is not None
         return self._path.with_suffix(".previous")
 
-    def _read(self, path: Path, task: Restorable) -> tuple[State, int] | None:
+    def _read(self, path: Path, tree: Tree) -> tuple[State, int] | None:
         """State and step of the file; None where there is none, or one of another batch.
 
         Raises:
@@ -110,7 +127,7 @@ class Checkpoints:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if metadata["digest"] != _digest(state):
             raise ValueError("its content does not match its digest")
-        lacking = [key for key, t in task.state().items() if key not in state or state[key].shape != t.shape]
+        lacking = [key for key, t in saved(tree).items() if key not in state or state[key].shape != t.shape]
         if lacking:
             raise ValueError(f"it lacks {', '.join(lacking[:3])}")
         return state, int(metadata["step"])

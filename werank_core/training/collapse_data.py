@@ -23,7 +23,7 @@ from werank_core.metrics.collapse import class_means, cluster_labels
 from werank_core.metrics.rank import evaluation_rows
 from werank_core.streams import Purpose, stream_seed
 from werank_core.theory.least_squares import whitened_inputs
-from werank_core.training.stacked import Runs
+from werank_core.training.stacked import Runs, distinct
 
 MOST_TEST_IMAGES = 10_000
 
@@ -72,18 +72,16 @@ def collapse_data(
     configs: Sequence[RankCollapseConfig], folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> CollapseData:
     """Everything a batch of runs trains and is tested on."""
-    keys = [(config.data_seed, config.cluster_noise) for config in configs]
-    distinct = list(dict.fromkeys(keys))
+    keys, of_run = distinct([(config.data_seed, config.cluster_noise) for config in configs])
     config = configs[0]
     images = kept_images(config, folder)
-    splits = [make_split(config.replaced(cluster_noise=noise), seed, images) for seed, noise in distinct]
+    splits = [make_split(config.replaced(cluster_noise=noise), seed, images) for seed, noise in keys]
     train, test = (torch.stack([getattr(s, name) for s in splits]).to(dtype) for name in ("train_rows", "test_rows"))
     labels, test_labels = (torch.stack([getattr(s, name) for s in splits]) for name in ("train_labels", "test_labels"))
-    evaluation = torch.stack([evaluation_rows(train.shape[1], seed, config.evaluation_rows) for seed, _ in distinct])
+    evaluation = torch.stack([evaluation_rows(train.shape[1], seed, config.evaluation_rows) for seed, _ in keys])
     clusters = labels.gather(1, evaluation)
     if config.clusters == "kmeans":
         clusters = cluster_labels(train[torch.arange(len(train))[:, None], evaluation], config.num_clusters, seed=0)
-    of_run = torch.tensor([distinct.index(key) for key in keys])
     tensors = [t.to(device) for t in (train, labels, test, test_labels, evaluation, clusters, of_run)]
     return CollapseData(config.classes, images.shape if images else _built_in_shape(config), *tensors)
 

@@ -3,7 +3,7 @@
 Everything takes stacked runs `(R, ...)` and computes in float64, from rows that `collapse_trace` has summed up.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -18,13 +18,17 @@ from werank_core.metrics.class_moments import (
 from werank_core.metrics.gradients import gradient_alignment, gradient_rank
 from werank_core.metrics.scaling import finite_or_zero
 from werank_core.metrics.stationarity import certificate_of_sums
-from werank_core.training.collapse_trace import Summary, weights_of
+from werank_core.training.collapse_trace import Passes, Summary
 from werank_core.training.loop import Arrays, Values
-from werank_core.training.stacked import StackedModel, State
+from werank_core.training.recorder import on_rows
+from werank_core.training.stacked import weights_of
 from werank_core.vocabulary import KMEANS, VARIATION_METRICS
 
 TRUNCATION_TOLERANCES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.3, 0.5)
 NUMERICAL_TOLERANCE = 1e-2
+EMPTY_LAYER = 1e-6
+# Numbers in the weights of the runs whose matrices are measured together.
+MATRIX_NUMBERS = 2**22
 CERTIFICATE_METRICS = {
     "layer_tcv": "relative_tcv",
     "layer_absolute_tcv": "total_cluster_variation",
@@ -35,6 +39,39 @@ CERTIFICATE_METRICS = {
     "eigenvalue_cosine": "eigenvalue_cosine",
     "eigenvalue_ratio": "eigenvalue_ratio",
 }
+
+
+def measures(passes: Passes, decays: Tensor) -> tuple[Values, Arrays]:
+    """Everything of every record but losses: certificate, ranks, collapse, accuracies, spectra; decays `(R,)`.
+
+    A block of runs at a time, as their matrices fit.
+    """
+    numbers = sum(weight[0].numel() for weight in weights_of(passes.model.parameters).values())
+    runs = torch.arange(len(decays), device=decays.device)
+    parts = [_of_block(passes, part, decays[part]) for part in torch.split(runs, max(1, MATRIX_NUMBERS // numbers))]
+    values = {name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]}
+    return values, {key: torch.cat([part[1][key] for part in parts]) for key in parts[0][1]}
+
+
+def _of_block(passes: Passes, runs: Tensor, decay: Tensor) -> tuple[Values, Arrays]:
+    config, found, state = passes.config, passes.summary(runs), passes.model.state(runs)
+    weights = list(weights_of(state).values())
+    spectra = weight_spectra(weights)
+    seen = {"objective": found.objective, "accuracy": found.accuracy} | gradient_metrics(found.gradients)
+    seen |= certificate_metrics(weights, spectra, found, decay)
+    ranks, arrays = representation_metrics(found, weights[-1])
+    values = on_rows("train", named_by_clusters(seen | ranks, config.clusters))
+    values |= spectrum_metrics(spectra, config.target_rank) | {"test/accuracy": passes.test_accuracy(state, runs)}
+    return values, arrays | {("weight_spectrum", layer): s for layer, s in enumerate(spectra, start=1)}
+
+
+def is_stationary(values: Values, cosine: float) -> Tensor:
+    """`(R,)`: whether every layer satisfies the eigenvalue equation to this cosine, or was emptied by decay.
+
+    The direction of an empty layer is rounding.
+    """
+    empty = values["weight_norm"] < EMPTY_LAYER
+    return ((values["train/eigenvalue_cosine"] > cosine) | empty).all(-1)
 
 
 # -- layers ---------------------------------------------------------------------------------------------------------
@@ -111,18 +148,19 @@ def named_by_clusters(values: Values, clusters: Literal["labels", "kmeans"]) -> 
 # -- compression ----------------------------------------------------------------------------------------------------
 
 
-def truncations(model: StackedModel, state: State, test_accuracy: Callable[[State], Tensor]) -> tuple[Values, Arrays]:
+def truncations(passes: Passes) -> tuple[Values, Arrays]:
     """Accuracy with every layer cut to its numerical rank, against the parameters a factored layer would keep.
 
     A layer of rank r keeps min(r (d_out + d_in), d_out · d_in) numbers.
 
-    Args:
-        test_accuracy: of parameters and buffers `(R, ...)` -> `(R,)`.
     Returns:
         Both at tolerance 0.01, `(R,)`; and the curve `(R, T, 3)`: tolerance, kept share, accuracy.
     """
-    names = weights_of(model.parameters)
-    factors = {name: torch.linalg.svd(finite_or_zero(state[name].flatten(2))[0], full_matrices=False) for name in names}
+    runs = torch.arange(len(passes.data.of_run), device=passes.data.of_run.device)
+    state = passes.model.state(runs)
+    weights = weights_of(state)
+    names = list(weights)
+    factors = {n: torch.linalg.svd(finite_or_zero(weight)[0], full_matrices=False) for n, weight in weights.items()}
     points = []
     for tolerance in TRUNCATION_TOLERANCES:
         ranks = {name: tolerance * factors[name].S[:, :1] < factors[name].S for name in names}
@@ -130,10 +168,9 @@ def truncations(model: StackedModel, state: State, test_accuracy: Callable[[Stat
             name: ((f.U * (f.S * ranks[name])[:, None]) @ f.Vh).to(state[name].dtype).view_as(state[name])
             for name, f in factors.items()
         }
-        kept = _kept_share(
-            [ranks[name].sum(-1) for name in names], [state[name].flatten(2).shape[1:] for name in names]
-        )
-        points.append(torch.stack([torch.full_like(kept, tolerance), kept, test_accuracy(state | cut)], -1))
+        kept = _kept_share([ranks[name].sum(-1) for name in names], [weights[name].shape[1:] for name in names])
+        accuracy = passes.test_accuracy(state | cut, runs)
+        points.append(torch.stack([torch.full_like(kept, tolerance), kept, accuracy], -1))
     curve = torch.stack(points, 1)
     chosen = curve[:, TRUNCATION_TOLERANCES.index(NUMERICAL_TOLERANCE)]
     values = {"kept_parameters": chosen[:, 1], "test/truncated_accuracy": chosen[:, 2]}

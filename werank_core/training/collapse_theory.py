@@ -4,22 +4,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from werank_core.config import RankCollapseConfig
 from werank_core.metrics.rank import singular_values
 from werank_core.theory.deep_linear import local_minimum_singular_values, optimal_singular_values
 from werank_core.theory.gaussian_mixture import expected_total_cluster_variation, isotropic_mixture
 from werank_core.theory.least_squares import whitened_target
 from werank_core.training.collapse_data import CollapseData
-from werank_core.training.collapse_trace import weights_of
-from werank_core.training.stacked import State
+from werank_core.training.loop import Arrays, Values
+from werank_core.training.stacked import State, squared_norm, weights_of
+
+
+class Theory:
+    """The closed forms that apply to a batch: to none of its runs, or to all."""
+
+    def __init__(self, config: RankCollapseConfig, data: CollapseData, noise: Tensor) -> None:
+        self._config, self._data, self._noise = config, data, noise
+        self._target = target_spectra(data) if config.closed_form else None
+
+    def metrics(self, parameters: State, decay: Tensor) -> tuple[Values, Arrays]:
+        """What they say about these weights, and spectra; decay: λ of every run, `(R,)`."""
+        config, weights = self._config, list(weights_of(parameters).values())
+        values: Values = {}
+        arrays: Arrays = {}
+        if self._target is not None:
+            spectrum = singular_values(product(weights))
+            arrays = {("target_spectrum", 0): self._target, ("product_spectrum", 0): spectrum}
+            values["closed_form_error"] = closed_form_error(
+                spectrum, self._target, decay, config.depth, config.narrowest
+            )
+        if config.dataset == "mixture" and config.clusters == "labels" and not config.whitened:
+            linear = config.activation == "linear" and not config.batch_norm
+            values["train/expected_layer_tcv"] = expected_layer_tcv(self._data, weights, self._noise, linear=linear)
+        return {name: value.to(decay.device) for name, value in values.items()}, arrays
 
 
 def target_spectra(data: CollapseData) -> Tensor:
-    """Singular values `(S, m)` of the target Y = (1/N) Σ e_y xᵀ of the deep linear problem on white inputs."""
+    """Singular values `(R, m)` of the target Y = (1/N) Σ e_y xᵀ of the deep linear problem on white inputs."""
     labels = torch.nn.functional.one_hot(data.train_labels, data.num_classes).double().cpu().numpy()
     rows = data.train.double().cpu().numpy()
     # float32 rows are white to about 1e-6 only
     targets = [whitened_target(x, t, tolerance=1e-4) for x, t in zip(rows, labels, strict=True)]
-    return torch.from_numpy(np.linalg.svd(np.stack(targets), compute_uv=False))
+    return torch.from_numpy(np.linalg.svd(np.stack(targets), compute_uv=False))[data.of_run.cpu()]
 
 
 def product(weights: list[Tensor]) -> Tensor:
@@ -80,13 +105,7 @@ def _unit_tcv(data: CollapseData, shares: np.ndarray, weight: Tensor | None, num
     return values
 
 
-def product_spectrum(weights: list[Tensor]) -> Tensor:
-    """Singular values `(R, m)` of W_L ··· W_1."""
-    return singular_values(product(weights))
-
-
 def centroid_distance(parameters: State, twin: State) -> Tensor:
     """‖W − W'‖_F / ‖W'‖_F over all weights of a run and of its twin trained on the class means, `(R,)`."""
-    pairs = [(parameters[name].detach(), weight) for name, weight in weights_of(twin).items()]
-    gap = torch.stack([(p - w).double().square().flatten(1).sum(1) for p, w in pairs]).sum(0)
-    return (gap / torch.stack([w.double().square().flatten(1).sum(1) for _, w in pairs]).sum(0)).sqrt()
+    gap = {name: (parameters[name] - weight).double() for name, weight in twin.items()}
+    return (squared_norm(gap) / squared_norm({name: weight.double() for name, weight in twin.items()})).sqrt()

@@ -4,19 +4,24 @@ Everything takes stacked runs `(R, ...)`. Sums over rows are float32 where that 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
 
+from werank_core.config import RankCollapseConfig
 from werank_core.metrics.class_moments import ClassMoments, class_moments
 from werank_core.metrics.gradients import batch_gradient
 from werank_core.metrics.row_sums import RowSums, joined_row_sums, row_sums
-from werank_core.training.stacked import StackedModel, State, map_runs
-from werank_core.training.stacked_mlp import plain_mlp, traced_mlp
+from werank_core.training.collapse_data import CollapseData
+from werank_core.training.stacked import StackedModel, State, evaluating
 
+# Numbers in the widest activation of the runs that pass together, and of the test rows.
+MEASURE_NUMBERS = 2**19
+TEST_NUMBERS = 2**22
 # Numbers of a convolution's inputs laid out position by position at a time: 32 MB.
 PATCH_NUMBERS = 2**23
 
@@ -84,11 +89,6 @@ class Summary(NamedTuple):
     clusters: ClassMoments
 
 
-def weights_of(state: State) -> State:
-    """The weights among stacked parameters, in layer order: no biases, no norms."""
-    return {name: p for name, p in state.items() if name.endswith("weight") and p.ndim >= 3}
-
-
 def sample_losses(outputs: Tensor, labels: Tensor, loss: Literal["cross_entropy", "squared"]) -> Tensor:
     """−log softmax(f(x))_y, or ½ ‖f(x) − e_y‖²: outputs `(R, N, K)`, labels `(R, N)` -> `(R, N)`."""
     if loss == "squared":
@@ -99,32 +99,21 @@ def sample_losses(outputs: Tensor, labels: Tensor, loss: Literal["cross_entropy"
 
 
 def trace(
-    model: StackedModel,
-    state: State,
-    rows: Tensor,
-    labels: Tensor,
-    loss: Literal["cross_entropy", "squared"],
-    shapes: Sequence[torch.Size],
+    model: StackedModel, state: State, rows: Tensor, labels: Tensor, loss: Literal["cross_entropy", "squared"]
 ) -> Trace:
     """Outputs, every layer's input, and the gradients with respect to the pre-activations.
 
     With BatchNorm the statistics are those of exactly these rows and the gradients go through them.
 
     Args:
-        state: parameters and buffers `(R, ...)`, detached; buffers may be changed: give a copy.
+        state: parameters and buffers `(R, ...)`; buffers may be changed: give a copy.
         rows, labels: `(R, N, d)`, `(R, N)`.
-        shapes: `StackedModel.preactivation_shapes`.
     """
-    probes: Sequence[Tensor] | Sequence[GradientEdge]
-    if plain := plain_mlp(model.skeleton):
-        outputs, inputs, probes = traced_mlp(plain, state, rows)
-    else:
-        # one zero, expanded: only the gradients take the room of an activation
-        probes = [rows.new_zeros(()).expand(*rows.shape[:2], *shape).requires_grad_() for shape in shapes]
-        outputs, inputs = map_runs(model.traced, state, probes, rows)
-    objective = sample_losses(outputs, labels, loss).mean(-1)
-    # Σ_i instead of the mean: the deltas are gradients of single samples' losses
-    deltas = torch.autograd.grad(objective.sum() * rows.shape[1], probes)
+    with torch.enable_grad():
+        outputs, inputs, preactivations = model.traced(state, rows)
+        objective = sample_losses(outputs, labels, loss).mean(-1)
+        # Σ_i instead of the mean: the deltas are gradients of single samples' losses
+        deltas = torch.autograd.grad(objective.sum() * rows.shape[1], preactivations)
     layers = [LayerRows(layer, z.detach(), d) for layer, z, d in zip(model.weight_layers, inputs, deltas, strict=True)]
     return Trace(outputs.detach(), objective.detach(), inputs[-1].detach(), layers)
 
@@ -177,11 +166,53 @@ def joined(parts: Sequence[Any]) -> Any:
     return type(first)(*fields) if hasattr(first, "_fields") else fields
 
 
-def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Share of correct predictions `(R,)`; NaN for a run whose outputs are not finite."""
-    return _share_correct(outputs, outputs.argmax(-1), labels)
+@dataclass(frozen=True)
+class Passes:
+    """Passes of the runs over the rows that a record sees: so many at a time as stay in a cache, or fit in memory."""
+
+    model: StackedModel
+    data: CollapseData
+    config: RankCollapseConfig
+
+    @cached_property
+    def _widest(self) -> int:
+        """Numbers of one row in the widest activation."""
+        shapes = self.model.preactivation_shapes(self.data.train[0, :2])
+        return max(self.data.train.shape[-1], *(shape.numel() for shape in shapes))
+
+    def size(self, numbers: int, num_rows: int) -> int:
+        """How many runs (or rows) pass together, each with so many rows (or runs), for so many numbers in all."""
+        return max(1, numbers // (num_rows * self._widest))
+
+    def summary(self, runs: Tensor) -> Summary:
+        """One pass of every run over the evaluated rows, training mode."""
+        parts = torch.split(runs, self.size(MEASURE_NUMBERS, self.data.evaluation.shape[1]))
+        found: Summary = joined([self._summary(part) for part in parts])
+        return found
+
+    def _summary(self, runs: Tensor) -> Summary:
+        config, split = self.config, self.data.of_run[runs]
+        rows, labels = self.data.batch(runs, self.data.evaluation[split])
+        clusters = self.data.clusters[split] if config.clusters == "kmeans" else labels
+        found = trace(self.model, self.model.state(runs), rows, labels, config.loss)
+        batch_size = min(config.batch_size or self.data.num_rows, self.data.num_rows)
+        return summary(found, labels, clusters, config.target_rank, batch_size)
+
+    def test_accuracy(self, state: State, runs: Tensor) -> Tensor:
+        """`(R',)` of these states of the runs; rows do not meet in eval mode."""
+        size, shares = self.size(MEASURE_NUMBERS, self.data.test.shape[1]), []
+        num_rows = self.size(TEST_NUMBERS, size)
+        for start in range(0, len(runs), size):
+            part = slice(start, start + size)
+            split, own = self.data.of_run[runs[part]], {name: t[part] for name, t in state.items()}
+            with evaluating(self.model.skeleton):
+                found = [self.model.outputs(own, rows[split]) for rows in torch.split(self.data.test, num_rows, 1)]
+            outputs = torch.cat(found, 1)
+            shares.append(_share_correct(outputs, outputs.argmax(-1), self.data.test_labels[split]))
+        return torch.cat(shares)
 
 
 def _share_correct(outputs: Tensor, predictions: Tensor, labels: Tensor) -> Tensor:
+    """`(R,)`; NaN for a run whose outputs are not finite."""
     share = (predictions == labels).double().mean(-1)
     return torch.where(outputs.abs().amax((-2, -1)).isfinite(), share, torch.nan)

@@ -13,6 +13,7 @@ from werank_core.training import ssl_measures
 from werank_core.training.graph_data import GraphData
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.recorder import on_rows
+from werank_core.training.stacked import StackedModel, evaluating
 
 PICTURE_NODES = 3_000
 
@@ -26,6 +27,16 @@ class Outputs:
     with_fewer_edges: Tensor
     with_noisy_features: Tensor
     noise_norm: float
+
+
+def outputs_of(model: StackedModel, run: int, data: GraphData) -> Outputs:
+    """What one run's network makes of the whole graph, BatchNorm using its running statistics."""
+    state = {name: tensor[run] for name, tensor in (model.parameters | model.buffers).items()}
+    fewer, noisy, norm = data.disturbed
+    with evaluating(model.skeleton):
+        z, embeddings = model.call(state, data.graph.view())
+        with_fewer, with_noise = (model.call(state, view)[0][None] for view in (fewer, noisy))
+    return Outputs(z[None], embeddings[None], with_fewer, with_noise, norm)
 
 
 def graph_measures(outputs: Outputs, data: GraphData, config: GraphConfig) -> tuple[Values, Arrays]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from werank_core.models.gcn import GCNEncoder, Predictor, reset_parameters
 from werank_core.models.graph_view import AugmentableGraph, GraphView
 from werank_core.regularizers import layer_weights, total_penalty
 from werank_core.streams import Purpose, stream_seed
-from werank_core.training.stacked import State
+from werank_core.training.stacked import CallableWith, State
 
 
 class GraphNetwork(nn.Module):
@@ -46,32 +45,10 @@ def new_networks(config: GraphConfig, d_in: int, seed: int) -> tuple[GraphNetwor
     return network, target
 
 
-class CallableWith:
-    """A module called with given tensors in the places of its parameters and buffers.
-
-    `torch.func.functional_call` does the same and puts the old tensors back, which takes a tenth of a step on a small
-    graph; here every call brings all of them, so nothing has to be put back.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._places: dict[str, tuple[dict[str, Any], str]] = {}
-        for prefix, owner in module.named_modules():
-            for slots in (owner._parameters, owner._buffers):
-                self._places |= {f"{prefix}.{name}".removeprefix("."): (slots, name) for name in slots}
-
-    def __call__(self, state: Mapping[str, Tensor], *inputs: Any) -> Any:
-        """The module's output for these tensors."""
-        for name, tensor in state.items():
-            slots, place = self._places[name]
-            slots[place] = tensor
-        return self._module(*inputs)
-
-
 class GraphLoss:
     """L = objective(view 1, view 2) + α Σ w_l penalty(W_l) of one run, from its tensors.
 
-    `frozen` holds the running statistics under "buffers." and, for BGRL, the target encoder under "target.".
+    `frozen` holds the running statistics and, for BGRL, the target encoder under "target.".
     """
 
     def __init__(self, config: GraphConfig, graph: AugmentableGraph, network: GraphNetwork, target: GCNEncoder) -> None:
@@ -96,7 +73,7 @@ class GraphLoss:
         return {"loss": objective + inputs["strength"] * penalty, "objective": objective, "penalty": penalty}
 
     def _objective(self, parameters: State, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
-        config, state = self._config, _laid_out(parameters | _under("buffers.", frozen), "encoder.")
+        config, state = self._config, _laid_out(parameters | frozen, "encoder.")
         one, two = (self._network(state, view)[1] for view in (view_1, view_2))
         if config.objective == "bgrl":
             return self._bgrl(one, two, frozen, view_1, view_2)
@@ -110,8 +87,8 @@ class GraphLoss:
     def _bgrl(self, one: Tensor, two: Tensor, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
         """2 - cos(q1, y2) - cos(q2, y1) meaned over nodes; the target's BatchNorm runs in training mode."""
         with torch.no_grad():
-            state = _laid_out(_under("target.", frozen), "")
-            aims = [self._target(state, view) for view in (view_1, view_2)]
+            state = _laid_out(frozen, "target.")
+            aims = [self._target(state, view, under="target.") for view in (view_1, view_2)]
         return 2 - objectives.mean_cosine(one, aims[1]) - objectives.mean_cosine(two, aims[0])
 
     def _penalty(self, parameters: State) -> Tensor:

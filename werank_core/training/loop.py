@@ -1,15 +1,13 @@
 """The one training loop: steps, records, checkpoints, stopping and resuming, for every experiment."""
 
 import time
-from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from werank_core.sweeps import RunBatch
-from werank_core.training.checkpoints import Checkpoints
+from werank_core.training.checkpoints import Checkpoints, Tree
 from werank_core.training.recorder import ArrayKey, Recorder, Workplace
 
 Values = dict[str, Tensor]
@@ -29,11 +27,9 @@ class Task(Protocol):
     def measure(self, step: int) -> tuple[Values, Arrays]:
         """Everything to record after `step` steps; draws from no generator that training uses."""
 
-    def state(self) -> dict[str, Tensor]:
-        """Every tensor that the next steps depend on."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put such a state back; training then continues exactly as if it had never stopped."""
+    @property
+    def tree(self) -> Tree:
+        """Every tensor and generator that the next steps depend on."""
 
 
 def record_steps(num_steps: int, records: int) -> frozenset[int]:
@@ -49,7 +45,7 @@ def train(task: Task, batch: RunBatch, recorder: Recorder, place: Workplace) -> 
     """
     marks = record_steps(task.num_steps, batch.config.records)
     checkpoints = Checkpoints(place.checkpoint, "-".join(run.id for run in batch.runs))
-    step = checkpoints.restore(task)
+    step = checkpoints.restore(task.tree)
     saved = time.monotonic()
     while True:
         kept = True
@@ -60,16 +56,11 @@ def train(task: Task, batch: RunBatch, recorder: Recorder, place: Workplace) -> 
             return True
         if not kept or recorder.should_stop(step):
             if recorder.may_save(step):
-                checkpoints.save(task, step)
+                checkpoints.save(task.tree, step)
             return False
         task.advance(step)
         step += 1
         if time.monotonic() - saved > place.checkpoint_seconds:
             if recorder.may_save(step):
-                checkpoints.save(task, step)
+                checkpoints.save(task.tree, step)
             saved = time.monotonic()
-
-
-def generator_state(generator: torch.Generator) -> Tensor:
-    """State of a generator as a tensor to save."""
-    return generator.get_state().clone()
