@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from bench.measure import alternated, machine, median_ratio
@@ -57,11 +57,12 @@ def plain_twin(task: GraphSSL, chosen: GraphConfig) -> PlainBGRL:
     target = _under("target.", {name: t[0] for name, t in task.engine.frozen.items()})
     with torch.no_grad():
         for network, weights in ((plain.online, _under("encoder.", ours)), (plain.target, target)):
-            for layer in range(chosen.depth):
-                network.convs[layer].lin.weight.copy_(weights[f"convolutions.{layer}.weight"])
-        for layer, name in ((plain.predictor[0], "first"), (plain.predictor[2], "second")):
-            layer.weight.copy_(ours[f"head.{name}.weight"])
-            layer.bias.copy_(ours[f"head.{name}.bias"])
+            for layer, weight in enumerate(network.weights()):
+                weight.copy_(weights[f"convolutions.{layer}.weight"])
+        linears = [part for part in plain.predictor if isinstance(part, nn.Linear)]
+        for name, linear in zip(("first", "second"), linears, strict=True):
+            linear.weight.copy_(ours[f"head.{name}.weight"])
+            linear.bias.copy_(ours[f"head.{name}.bias"])
     return plain
 
 

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from werank_core.config import ToySSLConfig
 from werank_core.experiments import experiment
 from werank_core.store import Store, open_store, queue
-from werank_core.store.queue import Claim
+from werank_core.store.claims import Claim
 from werank_core.store.recorder import StoreSink
 from werank_core.store.runs import submit
 from werank_core.sweeps import SweepSpec
@@ -140,9 +141,8 @@ def _known_navigation() -> Iterator[None]:
         made(self, *args, **options)
         PagesManager.uses_pages_directory = False
 
-    PagesManager.__init__ = make  # type: ignore[method-assign]
-    yield
-    PagesManager.__init__ = made  # type: ignore[method-assign]
+    with mock.patch.object(PagesManager, "__init__", make):
+        yield
 
 
 def _cases() -> Iterator[tuple[str, Callable[[], Any]]]:

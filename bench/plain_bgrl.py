@@ -25,10 +25,14 @@ class PlainEncoder(nn.Module):
 
     def forward(self, data: Data) -> Tensor:
         """Representations of all nodes."""
-        x = data.x
+        x: Tensor = data.x
         for conv, norm, act in zip(self.convs, self.norms, self.acts, strict=True):
             x = act(norm(conv(x, data.edge_index)))
         return x
+
+    def weights(self) -> list[Tensor]:
+        """The matrices of the convolutions, first layer first."""
+        return [conv.lin.weight for conv in self.convs if isinstance(conv, GCNConv)]
 
 
 def augmented_copy(data: Data, kept_edges: Tensor, kept_columns: Tensor) -> Data:
@@ -67,10 +71,10 @@ class PlainBGRL:
         cosine = nn.functional.cosine_similarity
         loss = 2 - cosine(q1, y2).mean() - cosine(q2, y1).mean()
         if self.strength:
-            loss = loss + self.strength * plain_penalty([conv.lin.weight for conv in self.online.convs])
+            loss = loss + self.strength * plain_penalty(self.online.weights())
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         for mine, theirs in zip(self.target.parameters(), self.online.parameters(), strict=True):
             mine.data = mine.data * ema_decay + theirs.data * (1 - ema_decay)

@@ -42,7 +42,7 @@ def plain_steps(decay: float, seed: int, batch_size: int, steps: int) -> None:
         chosen = torch.randperm(len(rows))[:batch_size] if batch_size else slice(None)
         loss = F.cross_entropy(model(rows[chosen]), labels[chosen])
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
 
 

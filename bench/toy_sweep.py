@@ -4,6 +4,7 @@
 """
 
 import sys
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,8 @@ def plain_steps(strength: float, seed: int) -> None:
     """What anyone writes for one run: modules, autograd, torch.optim."""
     torch.manual_seed(seed)
     data = torch.randn(2 * CONFIG.num_samples // 3, CONFIG.dimension)
-    model = nn.Sequential(nn.Linear(16, 16, bias=False), nn.Linear(16, 16, bias=False))
+    layers = [nn.Linear(16, 16, bias=False), nn.Linear(16, 16, bias=False)]
+    model = nn.Sequential(*layers)
     optimizer = torch.optim.SGD(model.parameters(), lr=CONFIG.learning_rate)
     identity = torch.eye(16)
     for _ in range(STEPS):
@@ -31,10 +33,10 @@ def plain_steps(strength: float, seed: int) -> None:
         view_1 = model(rows + CONFIG.augmentation_strength * torch.randn_like(rows))
         view_2 = model(rows + CONFIG.augmentation_strength * torch.randn_like(rows))
         loss = F.cross_entropy(view_1 @ view_2.T / CONFIG.temperature, torch.arange(len(rows)))
-        for layer in model:
+        for layer in layers:
             loss = loss + strength * torch.linalg.matrix_norm(layer.weight.T @ layer.weight - identity)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
 
 
@@ -60,7 +62,8 @@ class StackedSweep:
 
 def main() -> None:
     """Print the table; last line `ratio: X` for the whole sweep as one stacked model."""
-    candidates = {"plain": plain_sweep, **{f"R = {size}": StackedSweep(size) for size in (1, 4, 16, 32, 64)}}
+    candidates: dict[str, Callable[[], object]] = {"plain": plain_sweep}
+    candidates |= {f"R = {size}": StackedSweep(size) for size in (1, 4, 16, 32, 64)}
     seconds = alternated(candidates, rounds=5)
     lines = ["| 64 runs trained as | ms per run and step | times faster |", "|---|---|---|"]
     ratios = {name: median_ratio(seconds["plain"], values) for name, values in seconds.items()}
