@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -76,26 +77,26 @@ class Log:
 
 
 class _OnDevice(Tensor):
-    """A tensor on the simulated device; `inner` holds its numbers."""
+    """A tensor on the simulated device; `numbers` holds what is in it."""
 
-    inner: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    numbers: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # torch's own stub
 
     @staticmethod
-    def __new__(cls: type["_OnDevice"], inner: Tensor) -> "_OnDevice":
-        wrapper: _OnDevice = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
-            layout=inner.layout, device="meta", requires_grad=False,
+    def __new__(cls: type["_OnDevice"], numbers: Tensor) -> "_OnDevice":
+        wrapper: _OnDevice = torch.Tensor._make_wrapper_subclass(
+            cls, numbers.size(), strides=numbers.stride(), storage_offset=numbers.storage_offset(), dtype=numbers.dtype,
+            layout=numbers.layout, device=torch.device("meta"), requires_grad=False,
         )  # fmt: skip
-        wrapper.inner = inner
+        wrapper.numbers = numbers
         return wrapper
 
-    device = property(lambda self: CUDA)  # type: ignore[assignment]
-    is_cuda = property(lambda self: True)  # type: ignore[assignment]
-    is_meta = property(lambda self: False)  # type: ignore[assignment]
+    device = property(lambda self: CUDA)
+    is_cuda = property(lambda self: True)
+    is_meta = property(lambda self: False)
 
     def __repr__(self) -> str:  # type: ignore[override]
-        return f"cuda:0 {self.inner!r}"
+        return f"cuda:0 {self.numbers!r}"
 
     def numpy(self, *_: Any, **__: Any) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
@@ -106,17 +107,19 @@ class _OnDevice(Tensor):
         return self.detach().cpu().tolist()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # torch declares a plain function and calls a class method
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if _Simulation.current is None:
             raise RuntimeError(f"{func}: a tensor of the simulated device outside of the simulation")
         return _Simulation.current.run(func, args, kwargs or {})
 
 
-class _Simulation(TorchDispatchMode):
+class _Simulation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     current: "_Simulation | None" = None
 
     def __init__(self, log: Log) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.log = log
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -135,14 +138,14 @@ class _Simulation(TorchDispatchMode):
         stays = self._stays(name, args, kwargs, mine, asked)
         if stays:
             self._count(func, name, args)
-        plain = [x.inner if isinstance(x, _OnDevice) else x for x in flat]
+        plain = [x.numbers if isinstance(x, _OnDevice) else x for x in flat]
         inner_args, inner_kwargs = tree_unflatten(plain, structure)
         if asked in ("cuda", "meta"):
             inner_kwargs = {k: v for k, v in inner_kwargs.items() if k != "pin_memory"} | {"device": "cpu"}
         result = func(*inner_args, **inner_kwargs)
         if not stays:
             return result
-        known = {id(inner): outer for outer, inner in zip(flat, plain, strict=True) if isinstance(outer, _OnDevice)}
+        known = {id(numbers): outer for outer, numbers in zip(flat, plain, strict=True) if isinstance(outer, _OnDevice)}
         return tree_map_only(Tensor, lambda t: known[id(t)] if id(t) in known else _OnDevice(t), result)
 
     def _stays(self, name: str, args: Any, kwargs: dict[str, Any], mine: Sequence[Tensor], asked: str | None) -> bool:
@@ -205,17 +208,19 @@ class _Simulation(TorchDispatchMode):
 
 def _line() -> str:
     """The innermost line of the project on the stack; a backward pass that autograd runs has none."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if PROJECT in frame.f_code.co_filename:
             return f"{frame.f_code.co_filename.split(PROJECT)[1]}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "autograd"
 
 
 # Sparse CSR tensors cannot be subclassed: a matrix on the device is its parts, and its product an operator of our own.
-_library = torch.library.Library("simulated_cuda", "DEF")
-_library.define("csr_mm(Tensor indptr, Tensor indices, Tensor values, Tensor dense, int rows, int columns) -> Tensor")
+_library = torch.library.Library("simulated_cuda", "DEF")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
+    "csr_mm(Tensor indptr, Tensor indices, Tensor values, Tensor dense, int rows, int columns) -> Tensor"
+)
 _csr_tensor, _sparse_mm, _new_tensor = torch.sparse_csr_tensor, torch.sparse.mm, Tensor.new_tensor
 
 
@@ -244,8 +249,9 @@ def _make_csr(indptr: Tensor, indices: Tensor, values: Tensor, size: tuple[int, 
 def _make_mm(matrix: Any, dense: Tensor, *rest: Any) -> Tensor:
     if isinstance(matrix, _Csr):
         product: Tensor = torch.ops.simulated_cuda.csr_mm(*matrix.parts, dense, *matrix.size)
-        return product
-    return _sparse_mm(matrix, dense, *rest)  # type: ignore[no-any-return]
+    else:
+        product = _sparse_mm(matrix, dense, *rest)
+    return product
 
 
 def _make_new_tensor(self: Tensor, data: Any, *, device: Any = None, **options: Any) -> Tensor:

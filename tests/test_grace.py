@@ -42,8 +42,8 @@ def test_stacked_runs_are_the_solo_runs() -> None:
     assert torch.allclose(grace(one, two, 0.5, chunk=4), alone)
     mapped = torch.vmap(lambda a, b: grace(a, b, 0.5, chunk=4))(one, two)
     assert torch.allclose(mapped, alone)
-    gradients = [torch.autograd.grad(loss.sum(), one)[0] for loss in (mapped, alone)]
-    assert torch.allclose(*gradients)
+    gradient, reference = (torch.autograd.grad(loss.sum(), one)[0] for loss in (mapped, alone))
+    assert torch.allclose(gradient, reference)
 
 
 def test_symmetric_in_its_views_and_blind_to_length() -> None:
@@ -57,6 +57,6 @@ def test_mean_cosine_is_pytorchs_with_its_gradient_and_maps_over_runs() -> None:
     expected = F.cosine_similarity(one, two.detach(), dim=-1).mean(-1)
     assert torch.allclose(mean_cosine(one, two), expected)
     mapped = torch.vmap(mean_cosine)(one, two)
-    gradients = [torch.autograd.grad(value.sum(), one, retain_graph=True)[0] for value in (mapped, expected)]
-    assert torch.allclose(*gradients)
+    gradient, reference = (torch.autograd.grad(value.sum(), one, retain_graph=True)[0] for value in (mapped, expected))
+    assert torch.allclose(gradient, reference)
     assert mean_cosine(torch.zeros(2, 3), torch.ones(2, 3)).item() == 0

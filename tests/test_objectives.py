@@ -65,7 +65,7 @@ def test_vicreg_terms_are_numpys() -> None:
 
     def off_diagonal(z: np.ndarray) -> float:
         covariance = np.cov(z.T)
-        return float((covariance**2).sum() - (np.diag(covariance) ** 2).sum()) / z.shape[1]
+        return float(((covariance**2).sum() - (np.diag(covariance) ** 2).sum()) / z.shape[1])
 
     def hinge(z: np.ndarray) -> float:
         return float(np.maximum(0, 1 - np.sqrt(z.var(0, ddof=1) + 1e-4)).mean())
@@ -78,7 +78,7 @@ def authors_barlow_twins(a: Tensor, b: Tensor, weight: float) -> Tensor:
     """As the authors' code has it: BatchNorm without affine parameters, its default ε of 1e-5."""
     norm = torch.nn.BatchNorm1d(a.shape[1], affine=False, dtype=a.dtype)
     assert norm.eps == 1e-5
-    c = norm(a).T @ norm(b) / len(a)
+    c: Tensor = norm(a).T @ norm(b) / len(a)
     on = (torch.diagonal(c) - 1).pow(2).sum()
     return on + weight * (c.pow(2).sum() - torch.diagonal(c).pow(2).sum())
 

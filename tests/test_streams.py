@@ -49,7 +49,12 @@ def drawn_seeds(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
     monkeypatch.setattr(torch, "Generator", Generator)
     plain = torch.manual_seed
-    monkeypatch.setattr(torch, "manual_seed", lambda seed: (seeds.add(seed % 2**32), plain(seed))[1])
+
+    def manual_seed(seed: int) -> torch.Generator:
+        seeds.add(seed % 2**32)
+        return plain(seed)
+
+    monkeypatch.setattr(torch, "manual_seed", manual_seed)
     return seeds
 
 

@@ -1,13 +1,16 @@
 """Small image networks: shapes, weight layers, BatchNorm's two modes, and the same numbers stacked."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
 
-from werank_core.models.cnn import CNN, ResNet, make_image_network
+from werank_core.models.cnn import CNN, ResidualBlock, ResNet, make_image_network
 from werank_core.models.mlp import initialize
 from werank_core.training.stacked import StackedModel, map_runs
 
+Kind = Literal["cnn", "resnet"]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 
 
@@ -15,7 +18,7 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 @pytest.mark.parametrize(("kind", "depth"), [("cnn", 2), ("cnn", 4), ("resnet", 4), ("resnet", 8)])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_rows_become_class_scores_through_as_many_layers_as_asked(
-    shape: tuple[int, int, int], kind: str, depth: int, batch_norm: bool
+    shape: tuple[int, int, int], kind: Kind, depth: int, batch_norm: bool
 ) -> None:
     network = make_image_network(kind, shape, 10, depth=depth, width=6, batch_norm=batch_norm)
     rows = torch.randn(5, shape[0] * shape[1] * shape[2])
@@ -39,10 +42,12 @@ def test_a_convolution_sees_its_image_and_not_its_neighbour_rows() -> None:
 def test_positions_do_not_matter_to_the_mean_but_layout_does() -> None:
     """Pixels go in channel by channel, row by row: a transposed image meets transposed kernels."""
     network = CNN((2, 8, 8), 3, depth=2, width=4)
+    convolution = network.convolutions[0]
+    assert isinstance(convolution, nn.Conv2d)
     image = torch.randn(1, 2, 8, 8)
     scores = network(image.flatten(1))
     with torch.no_grad():
-        network.convolutions[0].weight.copy_(network.convolutions[0].weight.mT.clone())
+        convolution.weight.copy_(convolution.weight.mT.clone())
     torch.testing.assert_close(network(image.mT.flatten(1)), scores)
 
 
@@ -50,6 +55,7 @@ def test_a_residual_block_without_weights_is_the_identity() -> None:
     network = ResNet((1, 8, 8), 3, depth=4, width=4, activation="linear", bias=False)
     rows = torch.randn(2, 64)
     block = network.blocks[0]
+    assert isinstance(block, ResidualBlock)
     with torch.no_grad():
         block.second.weight.zero_()
     hidden = network.stem(rows.reshape(-1, 1, 8, 8))
@@ -71,7 +77,7 @@ def test_batch_norm_uses_the_batch_in_training_and_running_statistics_in_eval_mo
 
 @pytest.mark.parametrize("kind", ["cnn", "resnet"])
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_stacked_networks_are_the_single_ones(kind: str, batch_norm: bool) -> None:
+def test_stacked_networks_are_the_single_ones(kind: Kind, batch_norm: bool) -> None:
     networks = [
         make_image_network(kind, (1, 8, 8), 3, depth=4, width=4, batch_norm=batch_norm).double() for _ in range(3)
     ]
@@ -90,9 +96,12 @@ def test_stacked_networks_are_the_single_ones(kind: str, batch_norm: bool) -> No
 def test_he_initialisation_has_its_variance_in_convolutions_too() -> None:
     network = CNN((1, 8, 8), 3, depth=4, width=64)
     initialize(network, torch.Generator().manual_seed(0), "he")
-    kernel = network.convolutions[1].weight
+    convolution = network.convolutions[1]
+    assert isinstance(convolution, nn.Conv2d)
+    kernel = convolution.weight
     assert kernel.var().item() == pytest.approx(2 / (64 * 9), rel=0.05)
-    assert network.convolutions[1].bias.abs().max() == 0
+    assert convolution.bias is not None
+    assert convolution.bias.abs().max() == 0
     first = kernel.clone()
     initialize(network, torch.Generator().manual_seed(0), "he")
-    assert torch.equal(first, network.convolutions[1].weight)
+    assert torch.equal(first, convolution.weight)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch_geometric.nn import GCNConv
 
-from werank_core.models.gcn import GCNEncoder, GraphConvolution, Predictor, PReLU, reset_parameters
+from werank_core.models.gcn import GCNEncoder, GraphConvolution, Norm, Predictor, PReLU, reset_parameters
 from werank_core.models.graph_view import AugmentableGraph, GraphView
 from werank_core.models.precision import fast_float32, medium_is_float32, product
 from werank_core.models.propagate import propagation
@@ -36,16 +36,17 @@ def test_layer_is_geometrics_gcnconv(seed: int, bias: bool) -> None:
     with torch.no_grad():
         theirs.lin.weight.copy_(ours.weight)
         if bias:
+            assert ours.bias is not None
             ours.bias.normal_()
             theirs.bias.copy_(ours.bias)
     expected = theirs(graph.features, edges)
     for out in (ours(None, graph.view()), ours(graph.features, graph.view())):
         assert torch.allclose(out, expected, atol=1e-5)
-        gradients = [
+        gradient, reference = (
             torch.autograd.grad(o.square().sum(), w, retain_graph=True)[0]
             for o, w in ((out, ours.weight), (expected, theirs.lin.weight))
-        ]
-        assert torch.allclose(*gradients, atol=1e-3, rtol=1e-4)
+        )
+        assert torch.allclose(gradient, reference, atol=1e-3, rtol=1e-4)
 
 
 def test_initial_weights_have_glorots_spread() -> None:
@@ -70,12 +71,14 @@ def test_prelu_is_pytorchs() -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "none"])
-def test_encoder_is_conv_norm_prelu_once_for_every_width(norm: str) -> None:
+def test_encoder_is_conv_norm_prelu_once_for_every_width(norm: Norm) -> None:
     torch.manual_seed(0)
     graph, edges = random_graph(20, 6, 0, hidden=8)
     encoder = GCNEncoder(6, [8, 5, 3], norm)
     x = graph.features
+    assert isinstance(x, Tensor)
     for convolution, width in zip(encoder.convolutions, [8, 5, 3], strict=True):
+        assert isinstance(convolution, GraphConvolution)
         layer = GCNConv(convolution.weight.shape[1], width, bias=False)
         layer.lin.weight.data.copy_(convolution.weight)
         x = layer(x, edges)
@@ -90,7 +93,10 @@ def test_running_statistics_are_nearly_the_last_batch() -> None:
     encoder = GCNEncoder(6, [8])
     before = encoder.convolutions[0](None, graph.view())
     encoder(graph.view())
-    assert torch.allclose(encoder.norms[0].running_mean, 0.99 * before.mean(0), atol=1e-5)
+    norm = encoder.norms[0]
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.running_mean is not None
+    assert torch.allclose(norm.running_mean, 0.99 * before.mean(0), atol=1e-5)
 
 
 def test_predictor_is_two_linear_layers() -> None:
@@ -114,18 +120,24 @@ def test_reset_draws_everything_anew_from_the_seed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, built.parameters(), strict=True))
 
 
+def first_slope(encoder: GCNEncoder) -> nn.Parameter:
+    activation = encoder.activations[0]
+    assert isinstance(activation, PReLU)
+    return activation.slope
+
+
 def test_stacked_encoders_are_the_solo_ones() -> None:
     graph, _ = random_graph(20, 6, 2, hidden=8)
     view = view_of(graph)
     encoders = [GCNEncoder(6, [8, 5]) for _ in range(3)]
     for r, encoder in enumerate(encoders):
-        nn.init.constant_(encoder.activations[0].slope, 0.1 * r)
+        nn.init.constant_(first_slope(encoder), 0.1 * r)
     parameters, buffers = stack_module_state(encoders)
     together = torch.vmap(lambda p, b: functional_call(encoders[0], (p, b), (view,)))(parameters, buffers)
     alone = [encoder(view) for encoder in encoders]
     assert torch.allclose(together, torch.stack(alone), atol=1e-5)
     together.square().sum().backward()
-    solo = torch.autograd.grad(alone[1].square().sum(), encoders[1].activations[0].slope)[0]
+    solo = torch.autograd.grad(alone[1].square().sum(), first_slope(encoders[1]))[0]
     assert torch.allclose(parameters["activations.0.slope"].grad[1], solo, rtol=1e-3)
 
 

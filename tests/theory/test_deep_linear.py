@@ -1,14 +1,18 @@
 """Closed form of deep linear networks against the reference table, minimisation and root finding."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import overload
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize, minimize_scalar
 
 from werank_core.theory.deep_linear import (
+    Floats,
     layer_singular_values,
     local_minimum_singular_values,
     optimal_rank,
@@ -28,18 +32,22 @@ DECAYS = st.floats(1e-6, 10)
 DEPTHS = st.integers(3, 12)
 
 
-def scalar_loss(s, y, decay, depth):
+@overload
+def scalar_loss(s: float, y: float, decay: float, depth: int) -> float: ...
+@overload
+def scalar_loss(s: Floats, y: float | Floats, decay: float, depth: int) -> Floats: ...
+def scalar_loss(s: float | Floats, y: float | Floats, decay: float, depth: int) -> float | Floats:
     return 0.5 * (s - y) ** 2 + 0.5 * decay * depth * s ** (2 / depth)
 
 
-def product(factors):
-    result = factors[0]
+def product(factors: Sequence[Floats] | Floats) -> Floats:
+    result: Floats = factors[0]
     for factor in factors[1:]:
         result = factor @ result
     return result
 
 
-def factor_loss(flat, target, decay, depth):
+def factor_loss(flat: Floats, target: Floats, decay: float, depth: int) -> tuple[float, Floats]:
     """½‖W_L···W_1 − Y‖² + (λ/2)Σ‖W_l‖² and its gradient, straight from the definition."""
     size = len(target)
     factors = flat.reshape(depth, size, size)
@@ -54,7 +62,7 @@ def factor_loss(flat, target, decay, depth):
     return 0.5 * np.sum(residual**2) + 0.5 * decay * np.sum(flat**2), gradient.ravel()
 
 
-def best_of_restarts(target, decay, depth, restarts, seed=0):
+def best_of_restarts(target: Floats, decay: float, depth: int, restarts: int, seed: int = 0) -> tuple[float, Floats]:
     rng = np.random.default_rng(seed)
     size = len(target)
     fits = [
@@ -73,12 +81,12 @@ def best_of_restarts(target, decay, depth, restarts, seed=0):
 
 
 @pytest.mark.parametrize("depth", REFERENCE)
-def test_reference_table_to_four_digits(depth):
+def test_reference_table_to_four_digits(depth: int) -> None:
     assert optimal_singular_values(TARGET, 0.3, depth) == pytest.approx(REFERENCE[depth], abs=5e-5)
 
 
 @pytest.mark.parametrize(("depth", "decay"), [(1, 0.3), (2, 0.3), (3, 0.3), (4, 0.3), (3, 0.05), (4, 0.8)])
-def test_minimising_over_the_factors_finds_the_same_matrix(depth, decay):
+def test_minimising_over_the_factors_finds_the_same_matrix(depth: int, decay: float) -> None:
     rng = np.random.default_rng(depth)
     left, right = (np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2))
     values = np.array([3, 1.2, 0.35])
@@ -90,7 +98,7 @@ def test_minimising_over_the_factors_finds_the_same_matrix(depth, decay):
     assert layers == pytest.approx(np.tile(layer_singular_values(expected, depth), (depth, 1)), abs=1e-3)
 
 
-def descended(target, decay, depth, width, steps=6000, rate=0.05):
+def descended(target: Floats, decay: float, depth: int, width: int, steps: int = 6000, rate: float = 0.05) -> Floats:
     """Gradient descent in float64 on factors with hidden layers of `width`, from a small orthogonal start."""
     rng = np.random.default_rng(depth)
     sizes = [len(target), *[width] * (depth - 1), len(target)]
@@ -106,11 +114,11 @@ def descended(target, decay, depth, width, steps=6000, rate=0.05):
                 above = above @ factor
             gradients.append(above.T @ residual @ below.T + decay * factors[layer])
         factors = [factor - rate * gradient for factor, gradient in zip(factors, gradients, strict=True)]
-    return np.linalg.svd(product(factors), compute_uv=False)
+    return np.asarray(np.linalg.svd(product(factors), compute_uv=False), dtype=np.float64)
 
 
 @pytest.mark.parametrize(("depth", "width"), [(2, 1), (2, 2), (3, 1), (3, 2), (4, 3)])
-def test_through_a_narrow_layer_the_largest_values_are_kept(depth, width):
+def test_through_a_narrow_layer_the_largest_values_are_kept(depth: int, width: int) -> None:
     rng = np.random.default_rng(width)
     left, right = (np.linalg.qr(rng.normal(size=(4, 4)))[0] for _ in range(2))
     values = np.array([1.8, 2.0, 1.2, 1.6])  # in no order
@@ -122,7 +130,7 @@ def test_through_a_narrow_layer_the_largest_values_are_kept(depth, width):
     np.testing.assert_array_equal(expected, local_minimum_singular_values(values, 0.1, depth, width))
 
 
-def test_a_layer_as_wide_as_the_target_limits_nothing():
+def test_a_layer_as_wide_as_the_target_limits_nothing() -> None:
     for width in (5, 9):
         np.testing.assert_array_equal(
             optimal_singular_values(TARGET, 0.01, 3, width), optimal_singular_values(TARGET, 0.01, 3)
@@ -137,7 +145,7 @@ def test_a_layer_as_wide_as_the_target_limits_nothing():
 
 @given(y=st.floats(0, 20), decay=st.floats(0, 10), depth=st.integers(1, 12))
 @settings(max_examples=150, deadline=None)
-def test_no_other_value_costs_less(y, decay, depth):
+def test_no_other_value_costs_less(y: float, decay: float, depth: int) -> None:
     s = float(optimal_singular_values(y, decay, depth))
     others = np.append(np.linspace(0, 1.1 * y, 2001), local_minimum_singular_values(y, decay, depth))
     cost, floor = scalar_loss(s, y, decay, depth), scalar_loss(others, y, decay, depth).min()
@@ -147,7 +155,7 @@ def test_no_other_value_costs_less(y, decay, depth):
 
 @given(decay=DECAYS, depth=DEPTHS, excess=st.floats(1.001, 50))
 @settings(deadline=None)
-def test_root_agrees_with_bracketed_root_finding_to_double_precision(decay, depth, excess):
+def test_root_agrees_with_bracketed_root_finding_to_double_precision(decay: float, depth: int, excess: float) -> None:
     start = (decay * (depth - 2) / depth) ** (depth / (2 * (depth - 1)))
     y = float(excess * rank_thresholds(decay, depth).local_minimum)
     root = brentq(lambda s: s - y + decay * s ** (2 / depth - 1), start, y, xtol=1e-300, rtol=8.9e-16)
@@ -156,7 +164,7 @@ def test_root_agrees_with_bracketed_root_finding_to_double_precision(decay, dept
 
 @given(decay=DECAYS, depth=DEPTHS)
 @settings(deadline=None)
-def test_both_branches_cost_the_same_at_the_jump(decay, depth):
+def test_both_branches_cost_the_same_at_the_jump(decay: float, depth: int) -> None:
     y = float(rank_thresholds(decay, depth).global_minimum)
     s = float(local_minimum_singular_values(y, decay, depth))
     assert s == pytest.approx((decay * (depth - 2)) ** (depth / (2 * (depth - 1))), rel=1e-9)
@@ -168,7 +176,7 @@ def test_both_branches_cost_the_same_at_the_jump(decay, depth):
 
 @given(decay=DECAYS, depth=DEPTHS, share=st.floats(0.01, 0.99))
 @settings(deadline=None)
-def test_between_the_thresholds_both_branches_are_minima_and_zero_wins(decay, depth, share):
+def test_between_the_thresholds_both_branches_are_minima_and_zero_wins(decay: float, depth: int, share: float) -> None:
     local, jump = rank_thresholds(decay, depth)
     y = float(local + share * (jump - local))
     s = float(local_minimum_singular_values(y, decay, depth))
@@ -180,7 +188,7 @@ def test_between_the_thresholds_both_branches_are_minima_and_zero_wins(decay, de
 
 
 @pytest.mark.parametrize("depth", [3, 4, 7])
-def test_local_threshold_is_the_least_y_with_a_non_zero_stationary_point(depth):
+def test_local_threshold_is_the_least_y_with_a_non_zero_stationary_point(depth: int) -> None:
     lowest = minimize_scalar(
         lambda s: s + 0.3 * s ** (2 / depth - 1), bounds=(1e-6, 5), method="bounded", options={"xatol": 1e-10}
     )
@@ -193,12 +201,12 @@ def test_local_threshold_is_the_least_y_with_a_non_zero_stationary_point(depth):
 
 @given(y=st.floats(1e-3, 20), depth=st.integers(2, 12))
 @settings(deadline=None)
-def test_weight_decay_thresholds_invert_rank_thresholds(y, depth):
+def test_weight_decay_thresholds_invert_rank_thresholds(y: float, depth: int) -> None:
     for index, decay in enumerate(weight_decay_thresholds(y, depth)):
         assert rank_thresholds(decay, depth)[index] == pytest.approx(y, rel=1e-12)
 
 
-def test_thresholds_of_shallow_networks():
+def test_thresholds_of_shallow_networks() -> None:
     assert rank_thresholds([0, 0.3], 1).global_minimum.tolist() == [0, 0]
     assert [values.tolist() for values in rank_thresholds([0, 0.3], 2)] == [[0, 0.3], [0, 0.3]]
     assert weight_decay_thresholds([0, 2], 1).local_minimum.tolist() == [0, np.inf]
@@ -209,14 +217,14 @@ def test_thresholds_of_shallow_networks():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 50])
-def test_without_weight_decay_the_target_is_reached(depth):
+def test_without_weight_decay_the_target_is_reached(depth: int) -> None:
     values = np.array([2.0, 1e-3, 0.0])
     np.testing.assert_array_equal(optimal_singular_values(values, 0, depth), values)
     assert optimal_singular_values(values, 1e-14, depth) == pytest.approx(values, abs=1e-9)
     assert optimal_rank(values, 0, depth) == 2
 
 
-def test_rank_falls_with_weight_decay_in_the_steps_the_thresholds_name():
+def test_rank_falls_with_weight_decay_in_the_steps_the_thresholds_name() -> None:
     decays = np.geomspace(1e-4, 10, 40)
     for depth in (2, 3, 4):
         rank = optimal_rank(TARGET, decays, depth)
@@ -226,7 +234,7 @@ def test_rank_falls_with_weight_decay_in_the_steps_the_thresholds_name():
         assert rank[-1] == 0
 
 
-def test_weight_decay_broadcasts_against_the_leading_axes():
+def test_weight_decay_broadcasts_against_the_leading_axes() -> None:
     decays = np.array([[0.1, 0.3], [0.5, 1.0]])
     values = optimal_singular_values(TARGET, decays, 3)
     assert values.shape == (2, 2, 5)
@@ -248,6 +256,6 @@ def test_weight_decay_broadcasts_against_the_leading_axes():
         (1.0, 0.1, 2, "axis"),
     ],
 )
-def test_invalid_input_is_named(values, decay, depth, name):
+def test_invalid_input_is_named(values: ArrayLike, decay: float, depth: int, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         optimal_rank(values, decay, depth)

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from werank_core.theory.gaussian_mixture import (
+    Floats,
     GaussianMixture,
     centroid_data,
     expected_relative_tcv,
@@ -24,23 +26,22 @@ FACTORS = RNG.normal(size=(3, 5, 5)) * 0.5
 REPEATS = 4000
 
 
-def measured(samples):
+def measured(samples: Floats) -> tuple[Floats, Floats]:
     """TCV and total variation of each of many data sets (M, N, d), written out with loops over classes."""
-    within = sum(
-        np.sum((part - part.mean(axis=1, keepdims=True)) ** 2, axis=(1, 2))
-        for part in (samples[:, k == LABELS] for k in range(3))
-    )
+    within = np.zeros(len(samples))
+    for part in (samples[:, k == LABELS] for k in range(3)):
+        within += np.sum((part - part.mean(axis=1, keepdims=True)) ** 2, axis=(1, 2))
     total = np.sum((samples - samples.mean(axis=1, keepdims=True)) ** 2, axis=(1, 2))
     return within / TOTAL, total / TOTAL
 
 
-def assert_within_four_standard_errors(values, expected):
+def assert_within_four_standard_errors(values: Floats, expected: Floats) -> None:
     assert abs(values.mean() - expected) < 4 * values.std() / np.sqrt(len(values))
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT])
 @pytest.mark.parametrize("general", [False, True])
-def test_expectations_match_monte_carlo(weight, general):
+def test_expectations_match_monte_carlo(weight: Floats | None, general: bool) -> None:
     noise = np.random.default_rng(2).normal(size=(REPEATS, TOTAL, 5))
     if general:
         samples = MEANS[LABELS] + np.einsum("mni,nji->mnj", noise, FACTORS[LABELS])
@@ -54,7 +55,7 @@ def test_expectations_match_monte_carlo(weight, general):
     assert expected_relative_tcv(mixture, weight, TOTAL) == pytest.approx((within / total).mean(), abs=0.02)
 
 
-def test_isotropic_formulas():
+def test_isotropic_formulas() -> None:
     mixture = isotropic_mixture(MEANS, 0.7, SIZES / TOTAL)
     assert expected_total_cluster_variation(mixture) == pytest.approx(0.49 * 5)
     assert expected_total_cluster_variation(mixture, WEIGHT) == pytest.approx(0.49 * np.sum(WEIGHT**2))
@@ -62,13 +63,13 @@ def test_isotropic_formulas():
     assert finite == pytest.approx(0.49 * np.sum(WEIGHT**2) * (1 - 3 / TOTAL))
 
 
-def test_finite_sample_expectation_approaches_the_population():
+def test_finite_sample_expectation_approaches_the_population() -> None:
     mixture = isotropic_mixture(MEANS, 0.7)
     for expectation in (expected_total_cluster_variation, expected_relative_tcv):
         assert expectation(mixture, WEIGHT, 3 * 10**8) == pytest.approx(expectation(mixture, WEIGHT), rel=1e-7)
 
 
-def test_relative_tcv_lies_between_no_noise_and_no_signal():
+def test_relative_tcv_lies_between_no_noise_and_no_signal() -> None:
     assert expected_relative_tcv(isotropic_mixture(MEANS, 0)) == 0
     assert expected_relative_tcv(isotropic_mixture(np.ones((3, 5)), 0.3)) == pytest.approx(1)
     assert np.isnan(expected_relative_tcv(isotropic_mixture(MEANS, 0.3), np.zeros((2, 5))))
@@ -76,7 +77,7 @@ def test_relative_tcv_lies_between_no_noise_and_no_signal():
     assert values == sorted(values)
 
 
-def test_weights_may_be_stacked():
+def test_weights_may_be_stacked() -> None:
     mixture = GaussianMixture(MEANS, SIZES / TOTAL, FACTORS @ np.swapaxes(FACTORS, 1, 2))
     weights = RNG.normal(size=(2, 4, 3, 5))
     for expectation in (expected_total_cluster_variation, expected_relative_tcv):
@@ -85,7 +86,7 @@ def test_weights_may_be_stacked():
         assert stacked[1, 2] == pytest.approx(float(expectation(mixture, weights[1, 2], TOTAL)))
 
 
-def test_an_empty_class_does_not_count():
+def test_an_empty_class_does_not_count() -> None:
     padded = isotropic_mixture(np.vstack([MEANS, np.full((1, 5), 9)]), 0.7, np.append(SIZES, 0) / TOTAL)
     plain = isotropic_mixture(MEANS, 0.7, SIZES / TOTAL)
     assert expected_relative_tcv(padded, WEIGHT, TOTAL) == pytest.approx(
@@ -93,7 +94,7 @@ def test_an_empty_class_does_not_count():
     )
 
 
-def test_centroid_data_are_class_averages_with_an_empty_class_weightless():
+def test_centroid_data_are_class_averages_with_an_empty_class_weightless() -> None:
     inputs = RNG.normal(size=(2, TOTAL, 5))
     centroids = centroid_data(inputs, LABELS, 4)
     assert centroids.means.shape == (2, 4, 5)
@@ -120,12 +121,12 @@ def test_centroid_data_are_class_averages_with_an_empty_class_weightless():
         (lambda: centroid_data(MEANS, [0, 1], 3), "labels"),
     ],
 )
-def test_invalid_input_is_named(build, name):
+def test_invalid_input_is_named(build: Callable[[], object], name: str) -> None:
     with pytest.raises(ValueError, match=name):
         build()
 
 
-def test_theory_can_be_drawn_without_torch():
+def test_theory_can_be_drawn_without_torch() -> None:
     code = (
         "import sys, werank_core.theory.deep_linear, werank_core.theory.gaussian_mixture, "
         "werank_core.theory.least_squares; sys.exit('torch' in sys.modules)"
