@@ -1,7 +1,8 @@
 """The command line: same schema, same store, errors in one line."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,9 @@ def test_detached_queues_exactly_what_was_asked_for(store: Store, capsys: pytest
     assert "8 runs of toy_ssl, first run here: time unknown" in said.err
     spec = queries.sweep_spec(store, sweep["sweep_id"])
     assert (spec.strengths, spec.seeds, spec.second_values) == ((0.0, 0.1), 2, (0.1, 0.3))
-    assert spec.config == EXPERIMENTS["toy_ssl"].config_class(objective="vicreg", depth=2, steps=10, bias=True)
+    assert spec.config == EXPERIMENTS["toy_ssl"].config_class.model_validate(
+        {"objective": "vicreg", "depth": 2, "steps": 10, "bias": True}
+    )
     assert (sweep["num_runs"], sweep["queued"]) == (8, 8)
 
 
@@ -172,7 +175,7 @@ def test_ctrl_c_leaves_it_running_and_says_how_to_stop_it(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_sweep.time, "sleep", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     assert main(SMALL) == 130
     said = capsys.readouterr().err
     sweep_id = one_sweep(store)["sweep_id"]
@@ -312,7 +315,8 @@ def test_waiting_goes_on_while_the_store_is_busy(
     answers, progress = [StoreUnavailable("busy")] * 3, queries.progress
 
     def now(*given: Any) -> queries.Progress:
-        if answers and calls.append(1) is None and len(calls) > 1:
+        calls.append(1)
+        if answers and len(calls) > 1:
             raise answers.pop()
         return progress(*given)
 
@@ -367,7 +371,11 @@ def test_export_writes_what_was_measured(store: Store, tmp_path: Path, capsys: p
     finish_all(store)
     sweep_id = one_sweep(store)["sweep_id"]
     expected = queries.final_metrics(store, sweep_ids=[sweep_id])
-    readers = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": pd.read_json}
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        "csv": pd.read_csv,
+        "parquet": pd.read_parquet,
+        "json": pd.read_json,
+    }
     for suffix, read in readers.items():
         out = tmp_path / f"metrics.{suffix}"
         assert main(["export", sweep_id, "--out", str(out)]) == 0

@@ -10,6 +10,7 @@ from tests.datasets.readers.brought import arrays, edge_text, node_text
 from tests.datasets.test_graphs import tiny_planetoid
 from werank_core import cli_sweep, settings
 from werank_core.cli import main
+from werank_core.config.graph import GraphConfig
 from werank_core.datasets.graph_catalogue import CATALOGUE
 from werank_core.datasets.own_data import load_own_graph
 from werank_core.store import Store, open_store, queries, queue
@@ -32,7 +33,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 
 def add_graph(folder: Path, name: str = "mine", **changes: object) -> int:
-    np.savez(folder / "graph.npz", **arrays(**changes))
+    np.savez(folder / "graph.npz", allow_pickle=False, **arrays(**changes))
     return main(["data", "add", name, str(folder / "graph.npz")])
 
 
@@ -126,7 +127,8 @@ def test_another_graph_under_the_same_name_is_trained_anew(tmp_path: Path, store
     table = queries.sweeps(store)
     assert len(table) == 2
     assert sorted(queries.runs(store)["state"]) == ["finished", "queued"]
-    digests = {queries.sweep_spec(store, sweep_id).config.data_digest for sweep_id in table["sweep_id"]}
+    configs = [queries.sweep_spec(store, sweep_id).config for sweep_id in table["sweep_id"]]
+    digests = {config.data_digest for config in configs if isinstance(config, GraphConfig)}
     assert len(digests) == 2
     add_graph(tmp_path)
     assert main(SWEEP) == 0

@@ -1,7 +1,5 @@
 """Made names: short, what differs from the nearest preset, nothing that an axis overrules; typed names: one line."""
 
-from typing import Any
-
 import pytest
 
 from werank_core.experiments import EXPERIMENTS
@@ -9,7 +7,7 @@ from werank_core.names import MOST_CHARACTERS, made_name, nearest_preset, one_li
 from werank_core.sweeps import SweepSpec
 
 
-def spec(experiment: str = "toy_ssl", **fields: Any) -> SweepSpec:
+def spec(experiment: str = "toy_ssl", /, **fields: object) -> SweepSpec:
     shared = {name: fields.pop(name) for name in list(fields) if name in SweepSpec.model_fields}
     return SweepSpec.model_validate({"experiment": experiment, "config": fields, "strengths": (0.1,), **shared})
 

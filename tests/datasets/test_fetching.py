@@ -124,7 +124,8 @@ def test_every_break_is_one_sentence_and_leaves_nothing(
 def test_what_comes_whole_is_kept_with_its_facts(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw, said = tmp_path / "raw", []
+    raw = tmp_path / "raw"
+    said: list[str] = []
     tiny_planetoid(raw, np.eye(520))
     counts = {"num_nodes": 520, "num_edges": 1040, "num_features": 520, "num_classes": 2}
     monkeypatch.setitem(CATALOGUE, "cora", type(CATALOGUE["cora"])(**vars(CATALOGUE["cora"]) | counts))

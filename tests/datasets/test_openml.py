@@ -105,7 +105,8 @@ def test_a_reply_becomes_checked_arrays_that_need_no_network_again(tmp_path: Pat
     found = load_images("mnist", tmp_path, entry=SMALL)
     np.testing.assert_array_equal(found.images, pixels)
     np.testing.assert_array_equal(found.labels, labels)
-    assert (found.images.dtype, found.shape) == (np.uint8, (1, 2, 3))
+    assert found.images.dtype == np.uint8
+    assert found.shape == (1, 2, 3)
     assert left(tmp_path) == ["images", "mnist.npz"], "nothing of the download stays"
 
 

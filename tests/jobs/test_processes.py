@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 import streamlit as st
@@ -149,7 +150,11 @@ def assert_numbers_of_an_undisturbed_batch(store: Store, spec: SweepSpec, tmp_pa
     )  # fmt: skip
     assert run_job(other, assignment, threading.Event()) is RunState.FINISHED
     columns, ids = ["run_id", "metric", "layer", "split", "step", "value"], list(claimed.run_ids)
-    for read in (lambda s: queries.final_metrics(s, run_ids=ids), lambda s: queries.history(s, ids)):
+    readers: list[Callable[[Store], pd.DataFrame]] = [
+        lambda s: queries.final_metrics(s, run_ids=ids),
+        lambda s: queries.history(s, ids),
+    ]
+    for read in readers:
         frames = [read(s)[columns].sort_values(columns, ignore_index=True) for s in (store, other)]
         assert frames[0].equals(frames[1])
     other.close()

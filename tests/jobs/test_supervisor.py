@@ -16,7 +16,7 @@ from werank_core.jobs.places import Places
 from werank_core.jobs.supervisor import Ending, Supervisor, ensure_supervisor, environment, serve
 from werank_core.settings import Settings
 from werank_core.store import Store, StoreError, StoreUnavailable, queries, queue
-from werank_core.store.queue import Claim
+from werank_core.store.claims import Claim, Heartbeat
 from werank_core.store.runs import delete_runs, request_cancel, submit
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import RunState
@@ -218,14 +218,14 @@ def test_after_an_outage_workers_have_a_whole_lease_to_be_heard_of(
     submit_jobs(store, make_spec, 1)
     with monkeypatch.context() as outage:
         outage.setattr(queue, "has_queued", lambda _: (_ for _ in ()).throw(StoreUnavailable("locked")))
-        outage.setattr(supervisor.time, "sleep", lambda _: None)
+        outage.setattr(time, "sleep", lambda _: None)
         watching._turn_safely()
     gone = queue.claim(store, "silent during the outage", lease_seconds=-1)
     assert gone is not None
     monkeypatch.setattr(supervisor, "_HOUSEKEEPING_SECONDS", 0.0)
     watching.turn()
     assert executor.jobs == []
-    assert queue.heartbeat(store, gone, queue.Heartbeat()).still_mine
+    assert queue.heartbeat(store, gone, Heartbeat()).still_mine
 
 
 def test_a_job_that_cannot_be_started_goes_back(
@@ -238,7 +238,7 @@ def test_a_job_that_cannot_be_started_goes_back(
 
     with monkeypatch.context() as patched:
         patched.setattr(executor, "start", refuse)
-        patched.setattr(supervisor.time, "sleep", lambda _: None)
+        patched.setattr(time, "sleep", lambda _: None)
         watching._turn_safely()
     assert set(queries.runs(store)["state"]) == {"queued"}
     watching.turn()
@@ -319,7 +319,7 @@ def test_a_store_in_trouble_is_waited_for(store: Store, watching: Supervisor, mo
             raise answer
 
     monkeypatch.setattr(watching, "turn", turn)
-    monkeypatch.setattr(supervisor.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     assert watching.run(lambda: not answers) is Ending.STOPPED
 
 
@@ -352,7 +352,7 @@ def test_one_that_was_started_is_not_started_again_before_it_has_its_lock(
         started.append(popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
         return started[-1]
 
-    monkeypatch.setattr(supervisor.subprocess, "Popen", sleeper)
+    monkeypatch.setattr(subprocess, "Popen", sleeper)
     assert [ensure_supervisor(settings) for _ in range(3)] == [True, False, False]
     started[0].communicate(b"\n")
     assert ensure_supervisor(settings) is True

@@ -40,7 +40,7 @@ def start(
 
     def started(train: Train, lease_seconds: float = 30.0, **changes: Any) -> Assignment:
         module = types.ModuleType("trainer_of_this_test")
-        module.train = train  # type: ignore[attr-defined]
+        vars(module)["train"] = train
         monkeypatch.setitem(sys.modules, module.__name__, module)
         changed = replace(EXPERIMENTS["toy_ssl"], trainer=f"{module.__name__}:train")
         monkeypatch.setitem(EXPERIMENTS, "toy_ssl", changed)

@@ -14,12 +14,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from tests.store.processes import ROOT, said_by_all
 from werank_core.store import Store, StoreError, open_store, opening, queries
 from werank_core.store.runs import submit
 from werank_core.store.schema import metadata
 from werank_core.sweeps import SweepSpec
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_migrations_give_exactly_the_tables(store: Store) -> None:
@@ -46,14 +45,7 @@ print(queries.revision(open_store(sys.argv[1])))
 
 
 def test_eight_processes_open_a_new_store_at_once(url: str) -> None:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    openers = [subprocess.Popen([sys.executable, "-c", _OPENER, url], cwd=ROOT, **pipes) for _ in range(8)]
-    for opener in openers:
-        assert opener.stdout.readline() == "ready\n"
-    for opener in openers:
-        opener.stdin.write("go\n")
-        opener.stdin.flush()
-    said = [opener.communicate(timeout=60) for opener in openers]
+    said = said_by_all(_OPENER, [(url,)] * 8)
     assert [(out, err.splitlines()[-1:]) for out, err in said] == [("0\n", [])] * 8
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from werank_core.experiments import experiment
 from werank_core.store import Store, StoreError, queries, queue
-from werank_core.store.claims import Heartbeat
+from werank_core.store.claims import Claim, Heartbeat
 from werank_core.store.recorder import StoreSink
 from werank_core.store.runs import submit
 from werank_core.store.schema import job
@@ -20,7 +20,7 @@ from werank_core.vocabulary import RunState
 MakeSpec = Callable[..., SweepSpec]
 
 
-def record(store: Store, *, steps: tuple[int, ...] = (0, 5, 10), end: bool = True) -> queue.Claim:
+def record(store: Store, *, steps: tuple[int, ...] = (0, 5, 10), end: bool = True) -> Claim:
     """Record known numbers for the oldest job: value = 100 run + step (+ layer / 10)."""
     claimed = queue.claim(store, "test")
     assert claimed is not None
@@ -66,8 +66,8 @@ def test_final_metrics_are_the_newest_values(store: Store, make_spec: MakeSpec) 
     assert own["accuracy", "test", 0] == -200.0
     assert own["weight_stable_rank", "", 3] == 210.3
     configs = dict(zip(claimed.run_ids, claimed.batch.configs, strict=True))
-    assert all(configs[row.run_id].strength == row.strength for row in frame.itertuples())
-    assert all(configs[row.run_id].model_seed == row.seed for row in frame.itertuples())
+    for run_id, strength, seed in zip(frame["run_id"], frame["strength"], frame["seed"], strict=True):
+        assert (configs[run_id].strength, configs[run_id].model_seed) == (strength, seed)
 
 
 def test_metrics_can_be_chosen_by_name_and_split(store: Store, make_spec: MakeSpec) -> None:
@@ -124,7 +124,7 @@ def test_arrays_keep_their_shape(store: Store, make_spec: MakeSpec) -> None:
     last = queries.arrays(store, list(claimed.run_ids), "picture")
     assert tuple(last.columns) == queries.ARRAYS
     assert set(last["step"]) == {10}
-    picture = last.set_index("run_id").loc[claimed.run_ids[3], "values"]
+    (picture,) = last.loc[last["run_id"] == claimed.run_ids[3], "values"]
     assert picture.dtype == np.float32
     assert picture.tolist() == [[310.0, 311.0], [312.0, 313.0]]
     assert list(queries.arrays(store, claimed.run_ids[:1], "weight_spectrum", "all")["step"]) == [0, 5, 10]

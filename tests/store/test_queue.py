@@ -1,18 +1,17 @@
 """The queue: one worker a job, leases, fencing tokens, poison jobs."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from tests.store.processes import said_by_all
 from werank_core.store import Store, StoreUnavailable, queries, queue
+from werank_core.store.claims import Claim, Heartbeat
 from werank_core.store.recorder import StoreSink
 from werank_core.store.runs import request_cancel, retry, submit
 from werank_core.store.schema import layout
@@ -20,11 +19,10 @@ from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import RunState
 
 MakeSpec = Callable[..., SweepSpec]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def claimed(store: Store, make_spec: MakeSpec) -> queue.Claim:
+def claimed(store: Store, make_spec: MakeSpec) -> Claim:
     """A job of four runs, in the hands of one worker."""
     submit(store, make_spec())
     taken = queue.claim(store, "first worker")
@@ -66,15 +64,7 @@ def test_four_processes_claiming_400_jobs_never_share_one(url: str, store: Store
     # batches differ in `batch_size`, which may not vary within one
     axis = {"second_axis": "batch_size", "second_values": tuple(range(2, 402))}
     assert submit(store, make_spec(strengths=(0.0,), seeds=1, **axis)).num_jobs == 400
-    command = [sys.executable, "-c", _CLAIMER, url]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    workers = [subprocess.Popen([*command, f"worker {i}"], **pipes) for i in range(4)]
-    for worker in workers:
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    taken = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    taken = [out.split() for out, _ in said_by_all(_CLAIMER, [(url, f"worker {i}") for i in range(4)])]
     everything = [job_id for part in taken for job_id in part]
     assert len(everything) == len(set(everything)) == 400
     assert sum(bool(part) for part in taken) > 1
@@ -86,14 +76,14 @@ def test_a_heartbeat_renews_the_lease(store: Store, make_spec: MakeSpec) -> None
     assert taken is not None
     for _ in range(3):
         time.sleep(0.1)
-        assert queue.heartbeat(store, taken, queue.Heartbeat(step=3, device="cpu")).still_mine
+        assert queue.heartbeat(store, taken, Heartbeat(step=3, device="cpu")).still_mine
         assert queue.take_back_expired(store) == 0
     time.sleep(0.25)
     assert queue.take_back_expired(store) == 1
-    assert not queue.heartbeat(store, taken, queue.Heartbeat()).still_mine
+    assert not queue.heartbeat(store, taken, Heartbeat()).still_mine
 
 
-def test_a_worker_that_lost_its_job_writes_nothing_more(store: Store, claimed: queue.Claim) -> None:
+def test_a_worker_that_lost_its_job_writes_nothing_more(store: Store, claimed: Claim) -> None:
     stale = StoreSink(store, claimed)
     stale.write(0, {"loss": np.full(4, 1.0)}, {})
     assert queue.lose(store, claimed) is RunState.QUEUED
@@ -112,7 +102,7 @@ def test_a_worker_that_lost_its_job_writes_nothing_more(store: Store, claimed: q
     assert queue.finish(store, second, RunState.FINISHED)
 
 
-def record(store: Store, claimed: queue.Claim, *steps: int) -> StoreSink:
+def record(store: Store, claimed: Claim, *steps: int) -> StoreSink:
     """Record one number a run at these steps."""
     sink = StoreSink(store, claimed)
     for step in steps:
@@ -121,9 +111,7 @@ def record(store: Store, claimed: queue.Claim, *steps: int) -> StoreSink:
 
 
 @pytest.mark.parametrize("end", ["finish", "fail", "lose"])
-def test_the_end_of_an_old_batch_leaves_runs_alone_that_are_tried_again(
-    store: Store, claimed: queue.Claim, end: str
-) -> None:
+def test_the_end_of_an_old_batch_leaves_runs_alone_that_are_tried_again(store: Store, claimed: Claim, end: str) -> None:
     """A run that was cancelled and tried again while its batch still trains has two: only the new one is its own."""
     sink = record(store, claimed, 0, 2, 4)
     again = claimed.run_ids[1]
@@ -152,7 +140,7 @@ def test_the_end_of_an_old_batch_leaves_runs_alone_that_are_tried_again(
     assert queries.run_details(store, again).step == 10
 
 
-def test_a_diverged_run_that_is_tried_again_is_not_the_old_batchs(store: Store, claimed: queue.Claim) -> None:
+def test_a_diverged_run_that_is_tried_again_is_not_the_old_batchs(store: Store, claimed: Claim) -> None:
     sink = record(store, claimed, 0)
     first = claimed.run_ids[0]
     sink.write(5, {"loss": np.array([np.nan, 1.0, 1.0, 1.0])}, {})
@@ -163,7 +151,7 @@ def test_a_diverged_run_that_is_tried_again_is_not_the_old_batchs(store: Store, 
     assert queries.final_metrics(store, run_ids=[first]).empty
 
 
-def test_losses_with_progress_between_them_never_add_up(store: Store, claimed: queue.Claim) -> None:
+def test_losses_with_progress_between_them_never_add_up(store: Store, claimed: Claim) -> None:
     for step in range(2 * queue.MAX_LOST):
         record(store, claimed, step)
         assert queue.lose(store, claimed) is RunState.QUEUED
@@ -174,7 +162,7 @@ def test_losses_with_progress_between_them_never_add_up(store: Store, claimed: q
         claimed = _again(store)
 
 
-def test_the_same_records_again_are_no_progress(store: Store, claimed: queue.Claim) -> None:
+def test_the_same_records_again_are_no_progress(store: Store, claimed: Claim) -> None:
     """A batch that dies after its first records, each time, ends: it must not be tried for ever."""
     outcomes = []
     for _ in range(queue.MAX_LOST):
@@ -223,7 +211,7 @@ def test_a_clock_that_was_set_back_leaves_no_job_running(
     assert queue.claim(store, "worker") is not None
 
 
-def test_a_checkpoint_of_a_job_that_is_somebody_elses_must_not_be_kept(store: Store, claimed: queue.Claim) -> None:
+def test_a_checkpoint_of_a_job_that_is_somebody_elses_must_not_be_kept(store: Store, claimed: Claim) -> None:
     sink = record(store, claimed, 0)
     assert sink.may_save(1)
     queue.lose(store, claimed)
@@ -232,13 +220,13 @@ def test_a_checkpoint_of_a_job_that_is_somebody_elses_must_not_be_kept(store: St
     assert sink.should_stop(2)
 
 
-def _again(store: Store) -> queue.Claim:
+def _again(store: Store) -> Claim:
     taken = queue.claim(store, "worker")
     assert taken is not None
     return taken
 
 
-def test_a_claim_is_unwanted_once_it_is_cancelled_or_lost(store: Store, claimed: queue.Claim) -> None:
+def test_a_claim_is_unwanted_once_it_is_cancelled_or_lost(store: Store, claimed: Claim) -> None:
     assert queue.unwanted(store, [claimed]) == set()
     queue.lose(store, claimed)
     second = _again(store)
@@ -260,7 +248,7 @@ def test_work_for_a_supervisor(store: Store, make_spec: MakeSpec) -> None:
     assert queue.has_work(store, "here"), "left by another machine"
 
 
-def test_a_released_job_goes_back_without_blame(store: Store, claimed: queue.Claim) -> None:
+def test_a_released_job_goes_back_without_blame(store: Store, claimed: Claim) -> None:
     for _ in range(queue.MAX_LOST + 1):
         assert queue.release(store, claimed)
         assert set(queries.runs(store)["state"]) == {"queued"}
@@ -270,7 +258,7 @@ def test_a_released_job_goes_back_without_blame(store: Store, claimed: queue.Cla
         claimed = again
 
 
-def test_a_job_that_kills_its_workers_is_given_up(store: Store, claimed: queue.Claim) -> None:
+def test_a_job_that_kills_its_workers_is_given_up(store: Store, claimed: Claim) -> None:
     for _ in range(queue.MAX_LOST - 1):
         assert queue.lose(store, claimed) is RunState.QUEUED
         again = queue.claim(store, "worker")
@@ -284,7 +272,7 @@ def test_a_job_that_kills_its_workers_is_given_up(store: Store, claimed: queue.C
     assert queue.claim(store, "worker") is None
 
 
-def test_a_cancelled_job_whose_worker_dies_is_cancelled(store: Store, claimed: queue.Claim) -> None:
+def test_a_cancelled_job_whose_worker_dies_is_cancelled(store: Store, claimed: Claim) -> None:
     request_cancel(store, run_ids=claimed.run_ids)
     assert queue.unwanted(store, [claimed]) == {claimed.key}
     assert queue.lose(store, claimed) is RunState.CANCELLED
@@ -307,7 +295,7 @@ def test_a_failure_stays_with_its_batch(store: Store, make_spec: MakeSpec) -> No
     assert queries.run_details(store, first.run_ids[0]).traceback == "Traceback ..."
 
 
-def test_what_was_recorded_before_a_resume_is_kept(store: Store, claimed: queue.Claim) -> None:
+def test_what_was_recorded_before_a_resume_is_kept(store: Store, claimed: Claim) -> None:
     StoreSink(store, claimed).write(0, {"untrained_accuracy": np.arange(4.0), "loss": np.ones(4)}, {})
     queue.release(store, claimed)
     again = queue.claim(store, "worker")
@@ -317,9 +305,7 @@ def test_what_was_recorded_before_a_resume_is_kept(store: Store, claimed: queue.
     assert dict(zip(final["metric"], final["value"], strict=True)) == {"untrained_accuracy": 2.0, "loss": 0.0}
 
 
-def test_what_each_run_recorded_before_a_resume_is_kept_whoever_ended_earlier(
-    store: Store, claimed: queue.Claim
-) -> None:
+def test_what_each_run_recorded_before_a_resume_is_kept_whoever_ended_earlier(store: Store, claimed: Claim) -> None:
     sink = StoreSink(store, claimed)
     sink.write(0, {"loss": np.array([np.nan, 1.0, 1.0, 1.0])}, {})
     sink.write(5, {"loss": np.ones(4), "untrained_accuracy": np.arange(4.0)}, {})
@@ -329,7 +315,7 @@ def test_what_each_run_recorded_before_a_resume_is_kept_whoever_ended_earlier(
     assert [final[run_id] for run_id in claimed.run_ids[1:]] == [1.0, 2.0, 3.0]
 
 
-def test_a_busy_store_is_waited_for(store: Store, claimed: queue.Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_store_is_waited_for(store: Store, claimed: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
     sink, answers = StoreSink(store, claimed), [StoreUnavailable("busy"), StoreUnavailable("busy")]
     kept = sink._write
 
@@ -345,7 +331,7 @@ def test_a_busy_store_is_waited_for(store: Store, claimed: queue.Claim, monkeypa
 
 
 def test_a_store_without_an_answer_for_a_whole_lease_gives_the_job_back(
-    store: Store, claimed: queue.Claim, monkeypatch: pytest.MonkeyPatch
+    store: Store, claimed: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = StoreSink(store, replace(claimed, lease_seconds=0.2))
 
@@ -359,7 +345,7 @@ def test_a_store_without_an_answer_for_a_whole_lease_gives_the_job_back(
     assert sink.may_save(0), "the checkpoint is what the job goes on from"
 
 
-def test_a_record_that_was_rolled_back_leaves_nothing_behind(store: Store, claimed: queue.Claim) -> None:
+def test_a_record_that_was_rolled_back_leaves_nothing_behind(store: Store, claimed: Claim) -> None:
     sink = StoreSink(store, claimed)
     blocker = sa.text("CREATE TRIGGER no BEFORE INSERT ON history BEGIN SELECT RAISE(ABORT, 'database is locked'); END")
     if store.engine.dialect.name != "sqlite":
@@ -377,7 +363,7 @@ def test_a_record_that_was_rolled_back_leaves_nothing_behind(store: Store, claim
     assert sink.write(0, {"loss": np.ones(4)}, {})
 
 
-def test_the_end_of_every_run_ends_training(store: Store, claimed: queue.Claim) -> None:
+def test_the_end_of_every_run_ends_training(store: Store, claimed: Claim) -> None:
     sink = StoreSink(store, claimed)
     sink.write(1, {"loss": np.array([1.0, np.nan, 1.0, np.inf])}, {})
     assert not sink.should_stop(2)
@@ -386,5 +372,5 @@ def test_the_end_of_every_run_ends_training(store: Store, claimed: queue.Claim) 
     queue.finish(store, claimed, RunState.FINISHED)
     table = queries.runs(store).set_index("run_id")
     assert set(table["state"]) == {"diverged"}
-    assert "step 1" in table.loc[claimed.run_ids[1], "error"]
-    assert "step 2" in table.loc[claimed.run_ids[0], "error"]
+    assert "step 1" in table["error"][claimed.run_ids[1]]
+    assert "step 2" in table["error"][claimed.run_ids[0]]

@@ -1,14 +1,19 @@
 """Small graphs as people bring them: arrays, tables, and what the reader makes of files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from werank_core.datasets.graph_data import Graph
 from werank_core.datasets.readers.files import Brought
 from werank_core.datasets.readers.graph import read_graph
 from werank_core.datasets.readers.graph_checks import ReadGraph
+
+Files = Mapping[str, str | bytes | Mapping[str, ArrayLike]]
+"""Names, and what is in each: text, bytes, or arrays for an npz."""
 
 NODES = 12
 LABELS = np.arange(NODES) // 4
@@ -51,22 +56,28 @@ def node_text(names: str = "abc", delimiter: str = ",") -> str:
     return "\n".join([delimiter.join(["label", "f1", "f2", "f3"]), *rows]) + "\n"
 
 
-def read(folder: Path, files: dict[str, str | bytes | dict[str, Any]], **choices: Any) -> ReadGraph:
+def read(folder: Path, files: Files, **choices: Any) -> ReadGraph:
     """What the reader makes of files: text, bytes, or arrays for an npz."""
     brought = []
     for number, (name, content) in enumerate(files.items()):
         path = folder / f"given-{number}"
-        if isinstance(content, dict):
+        if isinstance(content, Mapping):
             with path.open("wb") as file:
-                np.savez(file, **content)
+                np.savez(file, allow_pickle=True, **content)
         else:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         brought.append(Brought(name, path))
     return read_graph("mine", brought, folder, **choices)
 
 
+def dense_features(graph: Graph) -> np.ndarray:
+    """The features as an array, however they are kept."""
+    kept = graph.features
+    dense: np.ndarray = kept if isinstance(kept, np.ndarray) else kept.toarray()
+    return dense
+
+
 def is_the_ring(graph: Graph, *, features: bool = True) -> bool:
     """Whether it is the graph that all these files describe."""
     same = np.array_equal(graph.adjacency.toarray(), adjacency()) and np.array_equal(graph.labels, LABELS)
-    dense = graph.features if isinstance(graph.features, np.ndarray) else graph.features.toarray()
-    return same and (not features or np.allclose(dense, FEATURES, atol=1e-6))
+    return same and (not features or np.allclose(dense_features(graph), FEATURES, atol=1e-6))

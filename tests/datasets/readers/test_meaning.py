@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from tests.datasets.readers.brought import (
     FEATURES,
@@ -12,9 +13,11 @@ from tests.datasets.readers.brought import (
     NODES,
     SOURCE,
     TARGET,
+    Files,
     adjacency,
     arrays,
     csr_parts,
+    dense_features,
     edge_text,
     is_the_ring,
     node_text,
@@ -31,7 +34,7 @@ def table(ids: list[str], header: str = "node", order: np.ndarray = SHUFFLED) ->
     return "\n".join([f"{header},label,f1,f2,f3", *rows]) + "\n"
 
 
-def notes_of(folder: Path, files: dict[str, Any], **choices: Any) -> str:
+def notes_of(folder: Path, files: Files, **choices: Any) -> str:
     return " ".join(read(folder, files, **choices).notes)
 
 
@@ -49,7 +52,8 @@ class TestIds:
         lines = table([str(i) for i in range(NODES)]).splitlines()
         indexed = "\n".join([f",{lines[0]}", *(f"{i},{line}" for i, line in enumerate(lines[1:]))])
         found = read(tmp_path, {"e.csv": edge_text(), "n.csv": indexed})
-        assert (found.graph.num_features, found.graph.homophily) == (3, pytest.approx(9 / 12))
+        assert found.graph.num_features == 3
+        assert found.graph.homophily == pytest.approx(9 / 12)
         assert any("has no name and is taken as row numbers" in note for note in found.notes)
 
     def test_an_index_column_of_the_edges_is_no_end(self, tmp_path: Path) -> None:
@@ -68,7 +72,8 @@ class TestIds:
 
     def test_numbers_in_an_npz_match_ids_of_a_table(self, tmp_path: Path) -> None:
         ids = [str(100 + i) for i in range(NODES)]
-        files = {"e.npz": {"edge_index": np.stack([SOURCE, TARGET]) + 100}, "n.csv": table(ids, order=np.arange(NODES))}
+        edges = {"edge_index": np.stack([SOURCE, TARGET]) + 100}
+        files: Files = {"e.npz": edges, "n.csv": table(ids, order=np.arange(NODES))}
         assert is_the_ring(read(tmp_path, files).graph)
 
     def test_a_first_line_of_words_is_an_edge_if_both_are_nodes(self, tmp_path: Path) -> None:
@@ -248,6 +253,7 @@ class TestFeatures:
             choice: read(tmp_path, files, features=choice).graph.features
             for choice in ("identity", "degree", "constant")
         }
+        assert isinstance(made["identity"], sparse.csr_array)
         assert np.array_equal(made["identity"].toarray(), np.eye(NODES))
         assert made["degree"].tolist() == [[1, 0], *[[0, 1]] * (NODES - 2), [1, 0]]
         assert made["constant"].tolist() == [[1]] * NODES
@@ -264,8 +270,7 @@ class TestFeatures:
             f"{i}\t{','.join(map(str, lists[i]))}\t{LABELS[i]}\n" for i in range(NODES)
         )
         graph = read(tmp_path, {"e.csv": edge_text(), "n.txt": text}).graph
-        dense = graph.features if isinstance(graph.features, np.ndarray) else graph.features.toarray()
-        assert [np.flatnonzero(row).tolist() for row in dense] == lists
+        assert [np.flatnonzero(row).tolist() for row in dense_features(graph)] == lists
 
 
 class TestStructure:
@@ -299,9 +304,9 @@ class TestStructure:
         assert "edges.txt: column number 3 not used." in found.notes
 
     def test_weights_and_unknown_arrays_of_an_npz_are_said(self, tmp_path: Path) -> None:
-        weighted = {**csr_parts(), "adj_data": np.arange(24.0)}
-        parts = {f"adj_{name}": part for name, part in csr_parts().items()} | {"adj_shape": [NODES, NODES]}
-        weighted = {**parts, "adj_data": np.arange(1.0, 25), "x": FEATURES, "y": LABELS, "extra": np.ones(2)}
+        parts = {f"adj_{name}": part for name, part in csr_parts().items()}
+        weights = {"adj_shape": np.array([NODES, NODES]), "adj_data": np.arange(1.0, 25)}
+        weighted = {**parts, **weights, "x": FEATURES, "y": LABELS, "extra": np.ones(2)}
         said = notes_of(tmp_path, {"g.npz": weighted})
         assert "Edge weights are dropped" in said
         assert "g.npz: not used: extra (2,)." in said
