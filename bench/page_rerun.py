@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
@@ -30,6 +30,9 @@ from werank_core.store.recorder import StoreSink
 from werank_core.store.runs import submit
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import MetricKey, RunState
+
+if TYPE_CHECKING:
+    from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parent.parent
 RUNS, RERUNS, DEPTH, WIDTH = 2_000, 7, 4, 64
@@ -145,7 +148,7 @@ def _known_navigation() -> Iterator[None]:
         yield
 
 
-def _cases() -> Iterator[tuple[str, Callable[[], Any]]]:
+def _cases() -> Iterator[tuple[str, Callable[[], "AppTest"]]]:
     yield "overview", _opened("app.py")
     for panel in ("Spectra", "Training", "Rank against accuracy", "Runs", "Settings"):
         yield f"toy, {panel}", _opened("pages/toy.py", toy_details=panel)
@@ -160,7 +163,7 @@ def _two_items() -> list[str]:
     return newest if len(newest) > 1 else [f"{newest[0]}@0", f"{newest[0]}@0.1"]
 
 
-def _opened(script: str, **query: Any) -> Callable[[], Any]:
+def _opened(script: str, **query: str | list[str]) -> Callable[[], "AppTest"]:
     from streamlit.testing.v1 import AppTest
 
     at = AppTest.from_file(str(ROOT / script), default_timeout=120)
@@ -169,7 +172,7 @@ def _opened(script: str, **query: Any) -> Callable[[], Any]:
     return at.run
 
 
-def _timed(run: Callable[[], Any]) -> tuple[float, float]:
+def _timed(run: Callable[[], "AppTest"]) -> tuple[float, float]:
     seconds = []
     for _ in range(1 + RERUNS):
         started = time.perf_counter()

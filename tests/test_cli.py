@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -314,11 +313,11 @@ def test_waiting_goes_on_while_the_store_is_busy(
 ) -> None:
     answers, progress = [StoreUnavailable("busy")] * 3, queries.progress
 
-    def now(*given: Any) -> queries.Progress:
+    def now(store: Store, sweep_id: str) -> queries.Progress:
         calls.append(1)
         if answers and len(calls) > 1:
             raise answers.pop()
-        return progress(*given)
+        return progress(store, sweep_id)
 
     calls: list[int] = []
     monkeypatch.setattr(queries, "progress", now)

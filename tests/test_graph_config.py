@@ -1,7 +1,5 @@
 """The graph experiment's config: its presets, what identifies a run, and what it refuses."""
 
-from typing import Any
-
 import pytest
 from pydantic import ValidationError
 
@@ -80,7 +78,7 @@ def test_epochs_are_the_steps_and_scale_can_be_an_axis() -> None:
         ({"dataset": "corra"}, "dataset = 'corra'"),
     ],
 )
-def test_what_does_not_fit_is_explained(changes: dict[str, Any], sentence: str) -> None:
+def test_what_does_not_fit_is_explained(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValidationError) as caught:
         GraphConfig(**changes)
     assert sentence in " ".join(explain(caught.value))

@@ -1,7 +1,5 @@
 """What is wrong with settings: the same problems by option name and by label, each at the field it belongs to."""
 
-from typing import Any
-
 import pytest
 from pydantic import ValidationError
 
@@ -22,7 +20,7 @@ LABELS = {
 }
 
 
-def refused(config: dict[str, Any] | None = None, **fields: Any) -> ValidationError:
+def refused(config: dict[str, object] | None = None, /, **fields: object) -> ValidationError:
     with pytest.raises(ValidationError) as caught:
         SweepSpec.model_validate(
             {"experiment": "toy_ssl", "config": config or {}, "strengths": (0.1,), "seeds": 1} | fields
@@ -48,7 +46,7 @@ def told(error: ValidationError) -> list[Problem]:
         ({"learning_rate": 0.0}, "Learning rate: 0 is too small. Allowed: above 0, at most 10."),
     ],
 )
-def test_one_value_names_its_label_and_what_is_allowed(config: dict[str, Any], sentence: str) -> None:
+def test_one_value_names_its_label_and_what_is_allowed(config: dict[str, object], sentence: str) -> None:
     (problem,) = told(refused(config))
     assert problem == Problem((next(iter(config)),), sentence)
 
@@ -63,7 +61,7 @@ def test_one_value_names_its_label_and_what_is_allowed(config: dict[str, Any], s
         ({"seeds": 0}, "Seeds: 0 is too small. Allowed: 1 to 200."),
     ],
 )
-def test_a_list_is_told_at_the_list(fields: dict[str, Any], sentence: str) -> None:
+def test_a_list_is_told_at_the_list(fields: dict[str, object], sentence: str) -> None:
     (problem,) = told(refused(**fields))
     assert problem == Problem((next(iter(fields)),), sentence)
 

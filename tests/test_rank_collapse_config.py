@@ -1,7 +1,5 @@
 """The rank collapse experiment's config: what identifies a run, what shares a batch, and what it refuses."""
 
-from typing import Any
-
 import pytest
 from pydantic import ValidationError
 
@@ -34,7 +32,7 @@ def test_the_default_is_the_published_mixture() -> None:
         ({"activation": "sine"}, "activation = 'sine'"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_sentence(changes: dict[str, Any], message: str) -> None:
+def test_what_cannot_work_is_refused_in_one_sentence(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError) as error:
         RankCollapseConfig().replaced(**changes)
     assert message in " ".join(explain(error.value))

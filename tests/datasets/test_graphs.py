@@ -6,8 +6,8 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from werank_core.datasets.block_model import edge_probabilities, make_block_mode
 from werank_core.datasets.errors import GraphError
 from werank_core.datasets.graph_catalogue import CATALOGUE, graph_path, is_downloaded
 from werank_core.datasets.graph_data import (
+    Features,
     Graph,
     compact_features,
     load_saved,
@@ -249,7 +250,7 @@ class TestScaling:
 
     @pytest.mark.parametrize("features", [BAGS, SIGNED, BAGS + 0.5], ids=["bags", "signed", "positive"])
     @pytest.mark.parametrize("stored", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
-    def test_row_scaling_is_pyg_s(self, features: np.ndarray, stored: Any) -> None:
+    def test_row_scaling_is_pyg_s(self, features: np.ndarray, stored: Callable[[np.ndarray], Features]) -> None:
         theirs = NormalizeFeatures()(Data(x=torch.tensor(features))).x.numpy()
         ours = scaled_features(stored(features), "row")
         assert np.allclose(ours if isinstance(ours, np.ndarray) else ours.toarray(), theirs, atol=1e-7)

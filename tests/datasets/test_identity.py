@@ -6,18 +6,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from werank_core.config import GraphConfig, RankCollapseConfig, ToySSLConfig
+from werank_core.config import ExperimentConfig, GraphConfig, RankCollapseConfig, ToySSLConfig
 from werank_core.datasets import facts
 from werank_core.datasets.digests import content_digest
 from werank_core.datasets.errors import DataError
 from werank_core.datasets.facts import graph_facts, image_facts
 from werank_core.datasets.graph_data import (
+    Features,
     Graph,
     NodeSplits,
     graph_digest,
@@ -33,13 +34,21 @@ RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(12, 3)).astype(np.float32)
 
 
-def graph(**changes: Any) -> Graph:
+class Parts(TypedDict, total=False):
+    name: str
+    adjacency: sparse.csr_array
+    features: Features
+    labels: np.ndarray
+    own_splits: NodeSplits
+
+
+def graph(**changes: Unpack[Parts]) -> Graph:
     nodes = np.arange(12)
     plain = Graph("mine", symmetric_adjacency(nodes, (nodes + 1) % 12, 12), FEATURES, nodes // 4)
     return dataclasses.replace(plain, **changes)
 
 
-def own(**changes: Any) -> GraphConfig:
+def own(**changes: object) -> GraphConfig:
     return GraphConfig(dataset="own", own_graph="mine", **changes)
 
 
@@ -79,7 +88,7 @@ class TestDigest:
         ],
         ids=["an edge", "a feature", "sparse features", "a label", "no label", "splits"],
     )
-    def test_every_part_of_a_graph_counts_and_its_name_does_not(self, changes: dict[str, Any]) -> None:
+    def test_every_part_of_a_graph_counts_and_its_name_does_not(self, changes: Parts) -> None:
         assert graph_digest(graph(**changes)) != graph_digest(graph())
         assert graph_digest(graph(name="another")) == graph_digest(graph())
 
@@ -169,13 +178,15 @@ class TestIdentified:
          ToySSLConfig()],
         ids=["block model", "karate club", "mixture", "digits", "toy"],
     )  # fmt: skip
-    def test_what_a_seed_or_a_package_makes_needs_no_digest(self, tmp_path: Path, config: Any) -> None:
+    def test_what_a_seed_or_a_package_makes_needs_no_digest(self, tmp_path: Path, config: ExperimentConfig) -> None:
         assert identified(config, tmp_path) == config
         assert config.is_identified
         assert data_facts(config, tmp_path) is None
 
     @pytest.mark.parametrize("config", [GraphConfig(dataset="pubmed"), RankCollapseConfig(dataset="cifar10")])
-    def test_missing_downloads_are_named_with_the_command(self, tmp_path: Path, config: Any) -> None:
+    def test_missing_downloads_are_named_with_the_command(
+        self, tmp_path: Path, config: GraphConfig | RankCollapseConfig
+    ) -> None:
         assert missing_download(config, tmp_path) == config.dataset
         assert not config.is_identified
         with pytest.raises(DataError, match=f"not downloaded yet: fetch it .*data fetch {config.dataset}"):
@@ -197,7 +208,9 @@ class TestIdentified:
             (GraphConfig(average_degree=900.0), "lower average_degree"),
         ],
     )
-    def test_what_training_would_stumble_over_is_said_before(self, tmp_path: Path, config: Any, sentence: str) -> None:
+    def test_what_training_would_stumble_over_is_said_before(
+        self, tmp_path: Path, config: ExperimentConfig, sentence: str
+    ) -> None:
         keep_own_graph(graph(), tmp_path)
         with pytest.raises(DataError, match=sentence):
             identified(config, tmp_path)

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.parse
+import urllib.request
 import urllib.response
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ SMALL = ImageEntry("mnist", "MNIST", 554, 40, (1, 2, 3), num_classes=4)
 
 
 Answers = dict[str, bytes]
+Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +45,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """What OpenML answers, by path: scikit-learn's requests end here."""
     known: Answers = {}
 
-    def answer(request: Any, *_: Any, **__: Any) -> Any:
+    def answer(request: urllib.request.Request, *_: object, **__: object) -> urllib.response.addinfourl:
         path = urllib.parse.urlparse(request.full_url).path.strip("/")
         if path not in known:
             raise urllib.error.URLError("no network in tests")
@@ -80,7 +82,7 @@ def put_reply(answers: Answers, pixels: np.ndarray, labels: np.ndarray, data_id:
     return data
 
 
-def feature(index: int, name: str, kind: str, target: str) -> dict[str, Any]:
+def feature(index: int, name: str, kind: str, target: str) -> dict[str, object]:
     return {
         "index": str(index), "name": name, "data_type": kind, "is_target": target, "is_ignore": "false",
         "is_row_identifier": "false", "number_of_missing_values": "0",
@@ -133,7 +135,7 @@ def test_without_network_one_sentence_says_what_to_do_and_asking_again_works(tmp
     ],
 )
 def test_another_data_set_under_the_same_number_is_refused(
-    tmp_path: Path, answers: Answers, change: Any, message: str
+    tmp_path: Path, answers: Answers, change: Change, message: str
 ) -> None:
     put_reply(answers, *change(*small_images()))
     with pytest.raises(ImageError, match=message):
@@ -168,7 +170,7 @@ def test_a_broken_reply_is_one_sentence_and_not_met_again(tmp_path: Path, answer
 def test_whatever_breaks_on_the_way_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
 ) -> None:
-    def breaks(*_: Any, **__: Any) -> None:
+    def breaks(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("sklearn.datasets.fetch_openml", breaks)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,7 +31,7 @@ def make_spec() -> Callable[..., SweepSpec]:
     return spec
 
 
-def spec(**changes: Any) -> SweepSpec:
+def spec(**changes: object) -> SweepSpec:
     fields = {key: changes.pop(key) for key in list(changes) if key in SweepSpec.model_fields}
     small = {"dataset": "mixture", "num_samples": 200, "dimension": 8, "depth": 1, "width": 8, "batch_size": 32}
     config = ToySSLConfig(**{"steps": 10, "records": 2, **small, **changes})

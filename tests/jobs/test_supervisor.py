@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -348,7 +347,7 @@ def test_one_that_was_started_is_not_started_again_before_it_has_its_lock(
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 
-    def sleeper(*_: object, **options: Any) -> subprocess.Popen[bytes]:
+    def sleeper(*_: object, **options: object) -> subprocess.Popen[bytes]:
         started.append(popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
         return started[-1]
 

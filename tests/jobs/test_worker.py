@@ -5,15 +5,15 @@ import sqlite3
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 import torch
+from torch import Tensor
 
 from werank_core.experiments import EXPERIMENTS
 from werank_core.jobs import worker
@@ -38,7 +38,7 @@ def start(
 ) -> Start:
     """Submit a sweep that this trainer trains, and claim its job."""
 
-    def started(train: Train, lease_seconds: float = 30.0, **changes: Any) -> Assignment:
+    def started(train: Train, lease_seconds: float = 30.0, **changes: object) -> Assignment:
         module = types.ModuleType("trainer_of_this_test")
         vars(module)["train"] = train
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -168,8 +168,10 @@ def test_a_batch_that_fails_keeps_its_checkpoint_and_goes_on_from_it(store: Stor
         def __init__(self, inner: Recorder, at: int | None) -> None:
             self.inner, self.at, self.first = inner, at, None
 
-        def record(self, *record: Any) -> bool:
-            return self.inner.record(*record)
+        def record(
+            self, step: int, values: Mapping[str, Tensor], arrays: Mapping[tuple[str, int], Tensor] | None = None
+        ) -> bool:
+            return self.inner.record(step, values, arrays)
 
         def may_save(self, step: int) -> bool:
             return self.inner.may_save(step)

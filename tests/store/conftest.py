@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -40,7 +39,7 @@ def store(url: str) -> Iterator[Store]:
 def make_spec() -> Callable[..., SweepSpec]:
     """Small sweeps: `make_spec(strengths=(0.1,), seeds=2, depth=3)`; what is no sweep field is a config field."""
 
-    def make(**changes: Any) -> SweepSpec:
+    def make(**changes: object) -> SweepSpec:
         fields = {key: changes.pop(key) for key in list(changes) if key in SweepSpec.model_fields}
         config = ToySSLConfig(**{"steps": 10, "records": 5, **changes})
         return SweepSpec(**{"experiment": "toy_ssl", "config": config, "strengths": (0.1,), "seeds": 2, **fields})

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -16,7 +16,7 @@ from werank_core.store.runs import shape_digest
 from werank_core.vocabulary import RunState
 
 FIRST = {"sweep": "s" * 16, "job": "j" * 16}
-EXPERIMENTS: dict[str, tuple[dict[str, Any], list[tuple[str, str, int]]]] = {
+EXPERIMENTS: dict[str, tuple[dict[str, object], list[tuple[str, str, int]]]] = {
     "toy_ssl": (
         {"dataset": "digits"},
         [("loss", "", 0), ("effective_rank", "", 0), ("accuracy", "", 0), ("weight_stable_rank", "", 1)],
@@ -79,7 +79,7 @@ def _run() -> sa.TableClause:
 def test_numbers_of_the_first_version_stand_under_keys_that_name_their_rows(url: str, experiment: str) -> None:
     store_of_version_1(url)
     store = opening.open_store(url)
-    reads: list[Callable[[Store, list[str]], Any]] = [
+    reads: list[Callable[[Store, list[str]], pd.DataFrame]] = [
         lambda opened, ids: queries.final_metrics(opened, run_ids=ids),
         lambda opened, ids: queries.history(opened, ids),
     ]

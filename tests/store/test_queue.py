@@ -1,9 +1,8 @@
 """The queue: one worker a job, leases, fencing tokens, poison jobs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -319,8 +318,8 @@ def test_a_busy_store_is_waited_for(store: Store, claimed: Claim, monkeypatch: p
     sink, answers = StoreSink(store, claimed), [StoreUnavailable("busy"), StoreUnavailable("busy")]
     kept = sink._write
 
-    def write(*record: Any) -> None:
-        kept(*record)
+    def write(step: int, values: Mapping[str, np.ndarray], arrays: Mapping[tuple[str, int], np.ndarray]) -> None:
+        kept(step, values, arrays)
         if answers:
             raise answers.pop()  # after the transaction: what did not commit must not be believed
 
@@ -335,7 +334,7 @@ def test_a_store_without_an_answer_for_a_whole_lease_gives_the_job_back(
 ) -> None:
     sink = StoreSink(store, replace(claimed, lease_seconds=0.2))
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: object) -> None:
         raise StoreUnavailable("busy")
 
     monkeypatch.setattr(sink, "_write", refuse)

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from werank_core.datasets.graph_data import Graph
+from werank_core.datasets.readers.features import FeatureChoice
 from werank_core.datasets.readers.files import Brought
 from werank_core.datasets.readers.graph import read_graph
 from werank_core.datasets.readers.graph_checks import ReadGraph
 
-Files = Mapping[str, str | bytes | Mapping[str, ArrayLike]]
+Arrays = Mapping[str, ArrayLike]
+Files = Mapping[str, str | bytes | Arrays]
 """Names, and what is in each: text, bytes, or arrays for an npz."""
 
 NODES = 12
@@ -36,7 +37,7 @@ def csr_parts() -> dict[str, np.ndarray]:
     return {"indptr": np.arange(0, 2 * NODES + 1, 2), "indices": indices}
 
 
-def arrays(**changes: Any) -> dict[str, np.ndarray]:
+def arrays(**changes: object) -> dict[str, np.ndarray]:
     """Arrays of a sound graph, changed, or left out where None."""
     whole = {**csr_parts(), "features": FEATURES, "labels": LABELS, **changes}
     return {name: np.asarray(value) for name, value in whole.items() if value is not None}
@@ -56,7 +57,7 @@ def node_text(names: str = "abc", delimiter: str = ",") -> str:
     return "\n".join([delimiter.join(["label", "f1", "f2", "f3"]), *rows]) + "\n"
 
 
-def read(folder: Path, files: Files, **choices: Any) -> ReadGraph:
+def read(folder: Path, files: Files, features: FeatureChoice = "given", drop_small_classes: bool = False) -> ReadGraph:
     """What the reader makes of files: text, bytes, or arrays for an npz."""
     brought = []
     for number, (name, content) in enumerate(files.items()):
@@ -67,7 +68,7 @@ def read(folder: Path, files: Files, **choices: Any) -> ReadGraph:
         else:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         brought.append(Brought(name, path))
-    return read_graph("mine", brought, folder, **choices)
+    return read_graph("mine", brought, folder, features=features, drop_small_classes=drop_small_classes)
 
 
 def dense_features(graph: Graph) -> np.ndarray:

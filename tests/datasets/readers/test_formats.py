@@ -7,7 +7,6 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -21,6 +20,8 @@ from tests.datasets.readers.brought import (
     NODES,
     SOURCE,
     TARGET,
+    Arrays,
+    Files,
     adjacency,
     arrays,
     csr_parts,
@@ -34,7 +35,7 @@ from werank_core.datasets.errors import GraphError
 BOTH = np.concatenate([[SOURCE, TARGET], [TARGET, SOURCE]], axis=1)
 
 
-def saved(matrix: Any) -> bytes:
+def saved(matrix: object) -> bytes:
     """As `scipy.sparse.save_npz` writes it."""
     file = io.BytesIO()
     sparse.save_npz(file, matrix)
@@ -64,7 +65,7 @@ def benchmark(separator: str) -> dict[str, np.ndarray]:
     return {**found, "labels": LABELS.astype(np.int8), "class_names": np.array(list("abc"), dtype=object)}
 
 
-LAYOUTS: dict[str, dict[str, Any]] = {
+LAYOUTS: dict[str, Arrays] = {
     "ours": arrays(),
     "ours with sparse features": arrays(
         features=None,
@@ -87,26 +88,30 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_every_layout_of_arrays_is_the_same_graph(tmp_path: Path, layout: dict[str, Any]) -> None:
+def test_every_layout_of_arrays_is_the_same_graph(tmp_path: Path, layout: Arrays) -> None:
     assert is_the_ring(read(tmp_path, {"graph.npz": layout}).graph)
 
 
 @pytest.mark.parametrize("convert", [sparse.csr_matrix, sparse.csr_array, sparse.csc_array, sparse.coo_array])
-def test_scipy_s_own_files_side_by_side(tmp_path: Path, convert: Callable[[np.ndarray], Any]) -> None:
-    files: dict[str, Any] = {"adj.npz": saved(convert(adjacency())), "x.npz": saved(convert(FEATURES))}
+def test_scipy_s_own_files_side_by_side(tmp_path: Path, convert: Callable[[np.ndarray], object]) -> None:
+    files: dict[str, bytes] = {"adj.npz": saved(convert(adjacency())), "x.npz": saved(convert(FEATURES))}
     assert is_the_ring(read(tmp_path, {**files, "labels.npy": single(LABELS)}).graph)
     with pytest.raises(GraphError, match="no classes: add a table of nodes with a column label"):
         read(tmp_path, {"adj.npz": files["adj.npz"]})
 
 
 def test_single_arrays_by_their_names_or_shapes(tmp_path: Path) -> None:
-    files: dict[str, Any] = {"adj.npy": single(adjacency()), "features.npy": single(FEATURES), "y.npy": single(LABELS)}
+    files: dict[str, bytes] = {
+        "adj.npy": single(adjacency()),
+        "features.npy": single(FEATURES),
+        "y.npy": single(LABELS),
+    }
     assert is_the_ring(read(tmp_path, files).graph)
     unnamed = dict(zip(("first.npy", "second.npy", "third.npy"), files.values(), strict=True))
     assert is_the_ring(read(tmp_path, unnamed).graph)
 
 
-TABLES: dict[str, dict[str, Any]] = {
+TABLES: dict[str, Files] = {
     "csv": {"e.csv": edge_text(), "n.csv": node_text()},
     "tabs": {"e.tsv": edge_text("\t"), "n.tsv": node_text(delimiter="\t")},
     "semicolons": {"e.csv": edge_text(";"), "n.csv": node_text(delimiter=";")},
@@ -168,11 +173,11 @@ TABLES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("files", TABLES.values(), ids=TABLES)
-def test_every_kind_of_table_is_the_same_graph(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_every_kind_of_table_is_the_same_graph(tmp_path: Path, files: Files) -> None:
     assert is_the_ring(read(tmp_path, files).graph)
 
 
-def ring_network() -> Any:
+def ring_network() -> object:
     graph = nx.cycle_graph(NODES)
     for node in graph:
         graph.nodes[node].update(
@@ -185,7 +190,7 @@ def ring_network() -> Any:
     ("ending", "write"), [(".gml", nx.write_gml), (".graphml", nx.write_graphml), (".gexf", nx.write_gexf)]
 )
 def test_networkx_files_bring_nodes_classes_and_features(
-    tmp_path: Path, ending: str, write: Callable[[Any, Path], None]
+    tmp_path: Path, ending: str, write: Callable[[object, Path], None]
 ) -> None:
     write(ring_network(), tmp_path / "written")
     found = read(tmp_path, {f"ring{ending}": (tmp_path / "written").read_bytes()})
@@ -245,7 +250,7 @@ def test_pajek_adjacency_lists_and_matrix_market_bring_links(tmp_path: Path) -> 
         ),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, files: dict[str, Any], sentence: str) -> None:
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, files: Files, sentence: str) -> None:
     with pytest.raises(GraphError, match=sentence) as caught:
         read(tmp_path, files)
     assert len(str(caught.value).splitlines()) == 1

@@ -1,12 +1,11 @@
 """Images of one's own: shapes and names that people have, all as rows of pixels channel by channel."""
 
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.datasets.readers.brought import Arrays
 from werank_core.datasets.errors import ImageError
 from werank_core.datasets.readers.files import Brought
 from werank_core.datasets.readers.images import ReadImages, read_images
@@ -15,15 +14,15 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (12, 3, 4, 5)).astype(np.uint
 LABELS = np.arange(12) % 3
 
 
-def read(folder: Path, content: dict[str, Any] | str, **options: Any) -> ReadImages:
+def read(folder: Path, content: Arrays | str, *, drop_small_classes: bool = False) -> ReadImages:
     path = folder / "given"
     if isinstance(content, str):
         path.write_text(content)
-        return read_images([Brought("pixels.csv", path)], folder, **options)
-    file = io.BytesIO()
-    np.savez(file, **content)
-    path.write_bytes(file.getvalue())
-    return read_images([Brought("pixels.npz", path)], folder, **options)
+    else:
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **content)
+    name = "pixels.csv" if isinstance(content, str) else "pixels.npz"
+    return read_images([Brought(name, path)], folder, drop_small_classes=drop_small_classes)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_shapes(tmp_path: Path, images: np.ndarray, shape: tuple[int, ...], rows
 
 
 def test_names_of_keras_and_parts_put_together(tmp_path: Path) -> None:
-    parts = {"x_train": PIXELS[:8], "y_train": LABELS[:8], "x_test": PIXELS[8:], "y_test": LABELS[8:]}
+    parts: Arrays = {"x_train": PIXELS[:8], "y_train": LABELS[:8], "x_test": PIXELS[8:], "y_test": LABELS[8:]}
     found = read(tmp_path, parts)
     assert np.array_equal(found.images, PIXELS.reshape(12, -1))
     assert found.labels.tolist() == LABELS.tolist()
@@ -88,6 +87,6 @@ def test_fractions_are_kept_and_images_without_a_class_left_out(tmp_path: Path) 
         ("label\n1\n2\n", "needs a column label and one column a pixel"),
     ],
 )
-def test_what_is_no_data_set_of_images(tmp_path: Path, content: Any, sentence: str) -> None:
+def test_what_is_no_data_set_of_images(tmp_path: Path, content: Arrays | str, sentence: str) -> None:
     with pytest.raises(ImageError, match=sentence):
         read(tmp_path, content)

@@ -1,7 +1,6 @@
 """What tables and arrays mean: ids, classes, missing labels, features, splits; and that nothing vanishes silently."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from tests.datasets.readers.brought import (
     read,
 )
 from werank_core.datasets.errors import GraphError
+from werank_core.datasets.readers.features import FeatureChoice
 
 SHUFFLED = np.random.default_rng(1).permutation(NODES)
 
@@ -34,8 +34,8 @@ def table(ids: list[str], header: str = "node", order: np.ndarray = SHUFFLED) ->
     return "\n".join([f"{header},label,f1,f2,f3", *rows]) + "\n"
 
 
-def notes_of(folder: Path, files: Files, **choices: Any) -> str:
-    return " ".join(read(folder, files, **choices).notes)
+def notes_of(folder: Path, files: Files, features: FeatureChoice = "given") -> str:
+    return " ".join(read(folder, files, features).notes)
 
 
 class TestIds:
@@ -176,7 +176,7 @@ class TestClasses:
             (np.datetime64("2020-01-01") + np.arange(NODES), "labels are of kind datetime64"),
         ],
     )
-    def test_classes_that_cannot_be_used_are_named(self, tmp_path: Path, labels: Any, sentence: str) -> None:
+    def test_classes_that_cannot_be_used_are_named(self, tmp_path: Path, labels: object, sentence: str) -> None:
         with pytest.raises(GraphError, match=sentence):
             read(tmp_path, {"g.npz": arrays(labels=labels)})
 
@@ -216,7 +216,7 @@ class TestFeatures:
             (FEATURES[:, :0], "choose identity, degree or constant"),
         ],
     )
-    def test_what_training_could_not_use_is_named(self, tmp_path: Path, features: Any, sentence: str) -> None:
+    def test_what_training_could_not_use_is_named(self, tmp_path: Path, features: object, sentence: str) -> None:
         with pytest.raises(GraphError, match=sentence):
             read(tmp_path, {"g.npz": arrays(features=features)})
 
@@ -330,7 +330,7 @@ class TestStructure:
             ({"indptr": None, "indices": None, "adj": np.full((12, 12), np.nan)}, "something else than numbers"),
         ],
     )
-    def test_arrays_that_are_no_graph(self, tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
+    def test_arrays_that_are_no_graph(self, tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
         with pytest.raises(GraphError, match=sentence):
             read(tmp_path, {"g.npz": arrays(**changes)})
 

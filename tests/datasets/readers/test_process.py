@@ -2,25 +2,26 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from tests.datasets.readers.brought import NODES, arrays, edge_text, node_text
+from tests.datasets.readers.brought import NODES, Arrays, arrays, edge_text, node_text
 from werank_core.datasets.errors import DataError
 from werank_core.datasets.graph_data import graph_digest
 from werank_core.datasets.own_data import load_own_graph, load_own_images, own_names
-from werank_core.datasets.readers.process import Report, Request, add_own_data
+from werank_core.datasets.readers.features import FeatureChoice
+from werank_core.datasets.readers.process import Report, Request, Wanted, add_own_data
 
 
-def request(root: Path, content: dict[str, Any], name: str = "mine", **options: Any) -> Request:
+def request(
+    root: Path, content: Arrays, name: str = "mine", kind: Wanted = "graph", features: FeatureChoice = "given"
+) -> Request:
     """A request for a graph, or for images, in an npz file of these arrays."""
     path = root / "given.npz"
-    np.savez(path, **content)
-    kind = options.pop("kind", "graph")
-    return Request(kind, name, (("graph of mine.npz", str(path)),), str(root / "data"), **options)
+    np.savez(path, allow_pickle=False, **content)
+    return Request(kind, name, (("graph of mine.npz", str(path)),), str(root / "data"), features)
 
 
 def test_what_was_understood_is_kept_and_reported(tmp_path: Path) -> None:
