@@ -19,7 +19,7 @@ from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.comparisons import Difference, paired_difference
 from werank_core.figures.formats import format_difference, format_strength, format_value
 from werank_core.figures.style import Theme
-from werank_core.figures.summaries import distinct, summarize_strength, usable
+from werank_core.figures.summaries import distinct, distinct_seconds, summarize_strength, usable
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import MetricKey
 
@@ -39,7 +39,7 @@ class Choice:
     frame: pd.DataFrame
     prefix: str
     seen: Key
-    second_value: float | None = None
+    second_value: float | str | None = None
 
     @property
     def picked_key(self) -> str:
@@ -71,7 +71,7 @@ class Choice:
         name = self.spec.second_axis
         return title_of(type(self.spec.config).model_fields[name], name) if name else ""
 
-    def at_second(self, value: float) -> "Choice":
+    def at_second(self, value: float | str) -> "Choice":
         """The same at one value of the second axis."""
         return replace(self, frame=_at_second(self.frame, value), second_value=value)
 
@@ -80,7 +80,7 @@ class Choice:
         return frame if self.second_value is None else _at_second(frame, self.second_value)
 
 
-def _at_second(frame: pd.DataFrame, value: float) -> pd.DataFrame:
+def _at_second(frame: pd.DataFrame, value: float | str) -> pd.DataFrame:
     """The rows of that second value, which no line has to be named after any more."""
     return frame[frame["second_value"] == value].assign(second_value=math.nan)
 
@@ -139,10 +139,11 @@ def _show_card(choice: Choice) -> None:
         help="Click a point in the picture, or choose here.",
         on_change=lambda: choice.pick(st.session_state[key]),
     )  # fmt: skip
-    for value in second_values(choice.frame):
-        if not math.isnan(value):
+    seconds: Sequence[float | str | None] = distinct_seconds(choice.frame["second_value"]) or [None]
+    for value in seconds:
+        if value is not None:
             st.markdown(f"**{choice.second_title} {format_strength(value)}**")
-        show_differences(choice.frame, choice.metrics, picked, None if math.isnan(value) else value)
+        show_differences(choice.frame, choice.metrics, picked, value)
     address = compare_address(*(item_key(choice.sweep_id, strength) for strength in (0, picked)))
     st.link_button(
         "Compare these two", address, type="tertiary", icon=":material/compare_arrows:",
@@ -150,12 +151,9 @@ def _show_card(choice: Choice) -> None:
     )  # fmt: skip
 
 
-def second_values(frame: pd.DataFrame) -> list[float]:
-    """Distinct second values, or one NaN where there is no second axis."""
-    return distinct(frame["second_value"].dropna()) or [math.nan]
-
-
-def show_differences(frame: pd.DataFrame, metrics: Sequence[str], picked: float, second_value: float | None) -> None:
+def show_differences(
+    frame: pd.DataFrame, metrics: Sequence[str], picked: float, second_value: float | str | None
+) -> None:
     """Mean at 0 -> mean at the picked strength, and the paired difference with its interval, one block a metric."""
     whole = [key for key in metrics if not MetricKey.parse(key).known.per_layer]
     found = {key: paired_difference(frame, key, 0.0, picked, second_value=second_value) for key in whole}

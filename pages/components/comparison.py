@@ -18,7 +18,7 @@ from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.ceilings import SIZES
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
 from werank_core.figures.formats import format_difference, format_strength, format_value
-from werank_core.figures.summaries import distinct, select_metrics
+from werank_core.figures.summaries import distinct, distinct_seconds, select_metrics
 from werank_core.store import StoreError, queries
 from werank_core.vocabulary import MetricKey
 
@@ -134,20 +134,19 @@ def differences(chosen: Sequence[Item], metrics: Sequence[str]) -> pd.DataFrame:
 
 def _common_strengths(a: Item, b: Item) -> Sequence[float | None]:
     """Where both have runs; None: two strengths are compared with each other, whatever they are."""
-    return [None] if a.strength is not None and b.strength is not None else _common(a, b, "strength")
-
-
-def _common_seconds(a: Item, b: Item) -> Sequence[float | None]:
-    """Second values both have; None where they share none: then a seed counts with its mean over them."""
-    return _common(a, b, "second_value") or [None]
-
-
-def _common(a: Item, b: Item, column: str) -> Sequence[float]:
-    mine, theirs = (set(distinct(item.frame[column].unique())) for item in (a, b))
+    if a.strength is not None and b.strength is not None:
+        return [None]
+    mine, theirs = (set(distinct(item.frame["strength"].unique())) for item in (a, b))
     return sorted(mine & theirs)
 
 
-def _difference(a: Item, b: Item, name: str, strength: float | None, second: float | None) -> dict[str, Any]:
+def _common_seconds(a: Item, b: Item) -> Sequence[float | str | None]:
+    """Second values both have; None where they share none: then a seed counts with its mean over them."""
+    mine, theirs = (distinct_seconds(item.frame["second_value"]) for item in (a, b))
+    return [value for value in mine if value in theirs] or [None]
+
+
+def _difference(a: Item, b: Item, name: str, strength: float | None, second: float | str | None) -> dict[str, Any]:
     left, right = (_values(item, name, strength, second) for item in (a, b))
     if left.empty or right.empty:
         return {}
@@ -165,7 +164,7 @@ def _difference(a: Item, b: Item, name: str, strength: float | None, second: flo
     }
 
 
-def _values(item: Item, name: str, strength: float | None, second: float | None) -> pd.Series:
+def _values(item: Item, name: str, strength: float | None, second: float | str | None) -> pd.Series:
     rows = select_metrics(item.frame, [name])
     rows = rows if strength is None else rows[rows["strength"] == strength]
     rows = rows if second is None else rows[rows["second_value"] == second]

@@ -11,6 +11,7 @@ from pages.components import actions, cached
 from pages.components.charts import show_csv
 from pages.components.layout import explained_errors
 from pages.components.plain import plain
+from werank_core.figures.formats import format_strength
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.vocabulary import METRICS, MetricKey
@@ -64,13 +65,21 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
     return table.replace("", pd.NA).dropna(axis=1, how="all")
 
 
+def _second_column(table: pd.DataFrame) -> Any:
+    """Numbers, or words beside them where sweeps over a choice are listed."""
+    if "second_value" in table and not pd.api.types.is_numeric_dtype(table["second_value"]):
+        table["second_value"] = table["second_value"].map(format_strength, na_action="ignore")
+        return st.column_config.TextColumn("second axis")
+    return st.column_config.NumberColumn("second axis", format="%g")
+
+
 def _columns(table: pd.DataFrame) -> dict[str, Any]:
     config: dict[str, Any] = {
         "progress": st.column_config.ProgressColumn(
             "progress", min_value=0, max_value=100, format="%d%%", width="small"
         ),
         "sweep_name": st.column_config.TextColumn("sweep"),
-        "second_value": st.column_config.NumberColumn("second axis", format="%g"),
+        "second_value": _second_column(table),
         "strength": st.column_config.NumberColumn("strength", format="%g"),
         "seconds": st.column_config.NumberColumn("duration", format="%.1f s"),
         "started_at": st.column_config.DatetimeColumn("started", format="distance"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from werank_core.config import ToySSLConfig
 from werank_core.store import Store, queue
-from werank_core.store.queue import Claim
+from werank_core.store.claims import Claim
 from werank_core.store.recorder import StoreSink
 from werank_core.store.runs import request_cancel, retry, submit
 from werank_core.sweeps import SweepSpec

@@ -17,12 +17,21 @@ def read_back(store: Store, sweep_id: str, contents: exports.Contents) -> tuple[
     return pd.read_csv(io.BytesIO(csv)), pd.read_parquet(io.BytesIO(parquet))
 
 
+AXES: list[tuple[str, tuple[float | str, ...]]] = [("learning_rate", (0.001, 0.01)), ("gram", ("input", "output"))]
+
+
+@pytest.mark.parametrize(("axis", "seconds"), AXES)
 @pytest.mark.parametrize("at_once", [2, 200])
 @pytest.mark.parametrize("contents", ["final", "history"])
 def test_csv_and_parquet_hold_every_number(
-    store: Store, monkeypatch: pytest.MonkeyPatch, contents: exports.Contents, at_once: int
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    contents: exports.Contents,
+    at_once: int,
+    axis: str,
+    seconds: tuple[float | str, ...],
 ) -> None:
-    sweep_id = finished_sweep(store, second_axis="learning_rate", second_values=(0.001, 0.01))
+    sweep_id = finished_sweep(store, second_axis=axis, second_values=seconds)
     finished_cleanly(store, depth=3)  # somebody else's
     monkeypatch.setattr(exports, "_AT_ONCE", at_once)
     ids = list(queries.runs(store, [sweep_id])["run_id"])
@@ -38,8 +47,8 @@ def test_csv_and_parquet_hold_every_number(
         found = found.assign(split=found["split"].astype(object).fillna("")).sort_values(keys, ignore_index=True)
         assert found[keys].astype(str).equals(wanted[keys].astype(str))
         np.testing.assert_allclose(found["value"], wanted["value"], rtol=1e-12)
-        assert set(found["second_value"]) == {0.001, 0.01}
-        assert set(found["second_axis"]) == {"learning_rate"}
+        assert set(found["second_value"]) == set(seconds)
+        assert set(found["second_axis"]) == {axis}
 
 
 def test_arrays_come_back_with_their_shape(store: Store) -> None:

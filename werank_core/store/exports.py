@@ -1,7 +1,7 @@
 """Everything of a sweep as one file: final metrics, history or arrays, as CSV or Parquet, read in parts."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -39,15 +39,10 @@ def table_parts(store: Store, sweep_id: str, contents: Contents) -> Iterator[pd.
 
     `final` and `history` are tidy frames; `arrays` has one row an array, its values flattened beside their shape.
     """
-    ids = run_ids(store, sweep_id)
+    ids, read = run_ids(store, sweep_id), _READERS[contents]
+    kind = object if _is_over_a_choice(store, sweep_id) else float  # in every part, whether it has rows or not
     for start in range(0, max(1, len(ids)), _AT_ONCE):
-        chunk = ids[start : start + _AT_ONCE]
-        if contents == "final":
-            yield frames.final_metrics(store, [sweep_id], chunk)
-        elif contents == "history":
-            yield frames.history(store, chunk, sweep_id=sweep_id)
-        else:
-            yield _arrays(store, sweep_id, chunk)
+        yield read(store, sweep_id, ids[start : start + _AT_ONCE]).astype({"second_value": kind})
 
 
 def run_ids(store: Store, sweep_id: str) -> list[str]:
@@ -56,6 +51,14 @@ def run_ids(store: Store, sweep_id: str) -> list[str]:
     statement = sa.select(of.c.run_id).where(of.c.sweep_id == sweep_id).order_by(of.c.position)
     with store.reading() as connection:
         return list(dict.fromkeys(connection.execute(statement).scalars()))
+
+
+def _is_over_a_choice(store: Store, sweep_id: str) -> bool:
+    of = schema.sweep_run
+    with store.reading() as connection:
+        return (
+            connection.scalar(sa.select(sa.func.max(of.c.second_choice)).where(of.c.sweep_id == sweep_id)) is not None
+        )
 
 
 def is_too_long(store: Store, sweep_id: str) -> bool:
@@ -75,6 +78,13 @@ def _arrays(store: Store, sweep_id: str, ids: list[str]) -> pd.DataFrame:
     return rows.assign(shape=pd.Series(shapes, dtype=object), values=pd.Series(flat, dtype=object))
 
 
+_READERS: dict[Contents, Callable[[Store, str, list[str]], pd.DataFrame]] = {
+    "final": lambda store, sweep_id, ids: frames.final_metrics(store, [sweep_id], ids),
+    "history": lambda store, sweep_id, ids: frames.history(store, ids, sweep_id=sweep_id),
+    "arrays": _arrays,
+}
+
+
 def as_csv(parts: Iterable[pd.DataFrame]) -> bytes:
     """The parts as one CSV file with one header."""
     text = io.StringIO()
@@ -87,7 +97,8 @@ def as_parquet(parts: Iterable[pd.DataFrame]) -> bytes:
     """The parts as one Parquet file with one schema, whatever a part leaves empty."""
     file, writer = io.BytesIO(), None
     for part in parts:
-        columns = pa.schema([(name, _COLUMNS[name]) for name in part.columns])
+        words = {"second_value": _TEXT} if part["second_value"].dtype == object else {}
+        columns = pa.schema([(name, (_COLUMNS | words)[name]) for name in part.columns])
         table = pa.Table.from_pydict({name: _values(part[name]) for name in part.columns}, schema=columns)
         writer = writer or pq.ParquetWriter(file, columns)
         writer.write_table(table)

@@ -1,12 +1,22 @@
 """Files that speak of the same nodes: whose rows belong together, and what is said where nobody can tell."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.datasets.readers.brought import FEATURES, LABELS, NODES, SOURCE, TARGET, adjacency, edge_text, read
+from tests.datasets.readers.brought import (
+    FEATURES,
+    LABELS,
+    NODES,
+    SOURCE,
+    TARGET,
+    Arrays,
+    Files,
+    adjacency,
+    edge_text,
+    read,
+)
 from werank_core.datasets.errors import GraphError
 from werank_core.datasets.graph_data import Graph
 
@@ -49,15 +59,16 @@ def is_the_ring_in_some_order(graph: Graph) -> bool:
     ],
     ids=["features without header", "no header", "no header, in order", "labels without header", "arrays", "from 1"],
 )
-def test_rows_are_joined_by_ids_and_not_by_their_order(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_rows_are_joined_by_ids_and_not_by_their_order(tmp_path: Path, files: Files) -> None:
     """Joined by order the features of one node had the class of another, and ids without a header were a feature."""
     assert is_the_ring_in_some_order(read(tmp_path, files).graph)
 
 
 def test_masks_of_arrays_stay_with_their_nodes(tmp_path: Path) -> None:
     masks = {f"{part}_mask": k == ORDERED % 3 for k, part in enumerate(("train", "val", "test"))}
-    arrays = {"edge_index": EDGES, "x": FEATURES, **masks}
-    graph = read(tmp_path, {"graph.npz": arrays, "labels.csv": label_text()}).graph
+    arrays: Arrays = {"edge_index": EDGES, "x": FEATURES, **masks}
+    files: Files = {"graph.npz": arrays, "labels.csv": label_text()}
+    graph = read(tmp_path, files).graph
     assert is_the_ring_in_some_order(graph)
     assert graph.own_splits is not None
     assert np.array_equal(graph.own_splits.train[0], ORDERED % 3 == 0)
