@@ -30,6 +30,7 @@ from tests.datasets.readers.brought import (
     node_text,
     read,
 )
+from tests.datasets.test_graphs import tiny_planetoid
 from werank_core.datasets.errors import GraphError
 
 BOTH = np.concatenate([[SOURCE, TARGET], [TARGET, SOURCE]], axis=1)
@@ -254,3 +255,15 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, files: Files, sente
     with pytest.raises(GraphError, match=sentence) as caught:
         read(tmp_path, files)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_small_raw_planetoid_folder_is_read(tmp_path: Path) -> None:
+    """500 validation nodes are Cora's; counted off here they reached into the test nodes."""
+    tiny_planetoid(tmp_path / "raw", np.eye(60))
+    files: dict[str, str | bytes | dict[str, Any]] = {
+        path.name: path.read_bytes() for path in sorted((tmp_path / "raw").iterdir())
+    }
+    splits = read(tmp_path, files).graph.own_splits
+    assert splits is not None
+    rows = [np.flatnonzero(part[0]).tolist() for part in (splits.train, splits.validation, splits.test)]
+    assert rows == [list(range(10)), list(range(10, 50)), list(range(50, 60))]

@@ -61,7 +61,8 @@ def planetoid_part(files: Mapping[str, Path], called: str) -> Part:
     """The graph of eight raw files, by part.
 
     Nodes are those of `allx`, then those that `test.index` numbers; numbers that it leaves out are nodes without
-    features and label. Splits: the nodes of `x` train, the next 500 choose, the numbered ones test.
+    features and label. Splits: the nodes of `x` train, the next 500 of `allx` choose, the numbered
+    ones test.
     Raises: GraphError: a part is missing, damaged, or does not fit the others.
     Source: Yang et al. 2016; PyTorch Geometric's `read_planetoid_data` gives nodes without label class 0.
     """
@@ -97,7 +98,7 @@ def _assembled(read: Mapping[str, Any], called: str) -> Part:
     trained = len(_classes(read["y"]))
     masks = {
         "train": rows < trained,
-        "validation": (rows >= trained) & (rows < trained + VALIDATION_NODES),
+        "validation": (rows >= trained) & (rows < min(trained + VALIDATION_NODES, first)),
         "test": np.isin(rows, index),
     }
     edges = Edges(ends[0], ends[1], file=f"ind.{called}.graph")
