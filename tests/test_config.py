@@ -1,6 +1,7 @@
 """Configs: bounds, identity, which fields have an effect, and what an error says."""
 
 import math
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -52,6 +53,31 @@ def test_identity_ignores_fields_without_effect() -> None:
     assert base.digest() != base.replaced(learning_rate=0.01).digest()
     assert base.digest() != base.replaced(model_seed=1).digest()
     assert base.digest("a") != base.digest("b")
+
+
+@pytest.mark.parametrize(
+    ("config_class", "fields", "words"),
+    [
+        (ToySSLConfig, {"dataset": "mixture", "num_samples": 64, "num_classes": 23}, "more than the 22 rows"),
+        (ToySSLConfig, {"dataset": "gaussian", "num_classes": 17, "evaluation_rows": 16}, "more than the 16 rows"),
+        (
+            GraphConfig,
+            {"num_classes": 17, "evaluation_rows": 16},
+            "evaluation_rows = 16 is fewer than num_classes = 17",
+        ),
+        (RankCollapseConfig, {"evaluation_rows": 4}, "evaluation_rows = 4 is fewer than the 5 classes"),
+        (
+            RankCollapseConfig,
+            {"clusters": "kmeans", "num_clusters": 9, "evaluation_rows": 8},
+            "evaluation_rows = 8 is fewer than num_clusters = 9",
+        ),
+        (RankCollapseConfig, {"batch_norm": True, "batch_size": 1}, "batch_size = 1: batch_norm needs two"),
+    ],
+)
+def test_what_would_fail_in_training_is_refused(config_class: type, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        config_class(**fields)
+    assert words in " ".join(explain(caught.value))
 
 
 def test_negative_zero_is_zero() -> None:

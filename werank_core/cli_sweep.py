@@ -17,7 +17,7 @@ from rich.table import Table
 
 from werank_core.cli_data import fetch_shown
 from werank_core.config import choices, trait
-from werank_core.datasets.identity import identified, missing_download
+from werank_core.datasets.identity import identified_sweep, missing_download
 from werank_core.experiments import EXPERIMENTS, Experiment, Preset
 from werank_core.jobs.places import Places
 from werank_core.jobs.supervisor import ensure_supervisor
@@ -162,7 +162,7 @@ def run_sweep(arguments: SweepArguments, store: Store, settings: Settings) -> in
     spec = spec_from(arguments)
     if arguments.download and (missing := missing_download(spec.config, settings.data_folder)):
         fetch_shown(missing, settings)
-    spec = spec.model_copy(update={"config": identified(spec.config, settings.data_folder)})
+    spec = identified_sweep(spec, settings.data_folder)
     _check_name(store, spec)
     console = Console(stderr=True)
     cost = queries.predicted_seconds(store, spec, settings.slots)

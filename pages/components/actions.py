@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.components import cached
-from werank_core.datasets.identity import identified
+from werank_core.datasets.identity import identified_sweep
 from werank_core.experiments import Experiment
 from werank_core.jobs.supervisor import ensure_supervisor
 from werank_core.settings import settings
@@ -25,7 +25,7 @@ DEMO = "This is a read-only demo: explore what is here, or install WERank Lab to
 
 def submit(spec: SweepSpec) -> str:
     """Queue what of the sweep is not trained yet and make sure a worker runs; returns the sweep's id."""
-    spec = spec.model_copy(update={"config": identified(spec.config, settings().data_folder)})
+    spec = identified_sweep(spec, settings().data_folder)
     submission = runs.submit(cached.store(), spec, slots=settings().slots)
     if submission.num_jobs:
         wake_worker()

@@ -14,7 +14,7 @@ from werank_core.config import ExperimentConfig
 from werank_core.datasets import fetching
 from werank_core.datasets.errors import DataError
 from werank_core.datasets.facts import GraphFacts
-from werank_core.datasets.identity import data_facts, data_name, identified, is_replaced, missing_download
+from werank_core.datasets.identity import data_facts, data_name, identified_sweep, is_replaced, missing_download
 from werank_core.datasets.own_data import own_names
 from werank_core.datasets.readers.process import Report, Request, Wanted, add_own_data
 from werank_core.jobs.fetching import start_fetch
@@ -47,14 +47,14 @@ def checked_data(spec: SweepSpec, prefix: str) -> SweepSpec | None:
         _show_fetch(missing, prefix)
         return None
     try:
-        config = identified(spec.config.without_identity(), root)
-        facts = data_facts(config, root)
+        spec = identified_sweep(spec.model_copy(update={"config": spec.config.without_identity()}), root)
+        facts = data_facts(spec.config, root)
     except DataError as error:
         st.error(_sentence(error), icon=":material/error:")
         return None
     if isinstance(facts, GraphFacts) and facts.num_unlabelled:
-        st.caption(plain(unlabelled_note(facts, data_name(config))))
-    return spec.model_copy(update={"config": config})
+        st.caption(plain(unlabelled_note(facts, data_name(spec.config))))
+    return spec
 
 
 def unlabelled_note(facts: GraphFacts, name: str) -> str:

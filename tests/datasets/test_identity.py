@@ -26,9 +26,17 @@ from werank_core.datasets.graph_data import (
     saved_arrays,
     symmetric_adjacency,
 )
-from werank_core.datasets.identity import check_digest, data_facts, identified, is_replaced, missing_download
+from werank_core.datasets.identity import (
+    check_digest,
+    data_facts,
+    identified,
+    identified_sweep,
+    is_replaced,
+    missing_download,
+)
 from werank_core.datasets.image_files import LabelledImages
 from werank_core.datasets.own_data import keep_own_graph, keep_own_images, remove_own
+from werank_core.sweeps import SweepSpec
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(12, 3)).astype(np.float32)
@@ -234,3 +242,31 @@ def test_asking_for_facts_loads_no_torch(tmp_path: Path) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestSweeps:
+    def test_every_value_of_the_second_axis_is_held_against_the_data(self, tmp_path: Path) -> None:
+        """Only the config was, and the other values failed in training."""
+        config = GraphConfig(num_nodes=40, num_classes=3, average_degree=3)
+        made = {"experiment": "graph", "config": config, "strengths": (0.0, 1.0), "second_axis": "average_degree"}
+        sound = SweepSpec.model_validate({**made, "second_values": (2, 3)})
+        assert identified_sweep(sound, tmp_path) == sound
+        with pytest.raises(DataError, match="average_degree = 1000"):
+            identified_sweep(SweepSpec.model_validate({**made, "second_values": (3, 1000)}), tmp_path)
+
+    def test_it_carries_the_digest_of_its_data(self, tmp_path: Path) -> None:
+        keep_own_graph(graph(), tmp_path)
+        config = GraphConfig(dataset="own", own_graph="mine", evaluation_rows=16)
+        made = {"experiment": "graph", "config": config, "strengths": (0.0,), "second_axis": "depth"}
+        spec = identified_sweep(SweepSpec.model_validate({**made, "second_values": (1, 2)}), tmp_path)
+        assert spec.config == identified(config, tmp_path)
+        assert {run.config.model_dump()["data_digest"] for run in spec.runs()} == {graph_digest(graph())}
+
+    def test_settings_that_do_not_fit_what_was_found_are_one_sentence(self, tmp_path: Path) -> None:
+        """On a page this was a red box: the config refused the number of classes that was filled in."""
+        labels = np.repeat(np.arange(20), 15)
+        pixels = RNG.integers(0, 255, (len(labels), 16)).astype(np.uint8)
+        keep_own_images("many", LabelledImages(pixels, labels, (1, 4, 4)), tmp_path)
+        config = RankCollapseConfig(dataset="own_images", own_images="many", evaluation_rows=10)
+        with pytest.raises(DataError, match="evaluation_rows = 10 is fewer than the 20 classes"):
+            identified(config, tmp_path)

@@ -228,6 +228,8 @@ class GraphConfig(PenalisedConfig):
                 "one to choose and one to test on.",
                 self,
             )
+        if self.dataset == "block_model" and self.num_classes > self.evaluation_rows:
+            raise Misfit("{evaluation_rows=} is fewer than {num_classes=}.", self)
         if self.warmup_epochs > self.epochs:
             raise Misfit("{warmup_epochs=} must be at most {epochs=}.", self)
         if self.splits == "own" and self.dataset not in _WITH_SPLITS:

@@ -209,6 +209,11 @@ class RankCollapseConfig(ExperimentConfig):
             field = "num_classes" if self.classes > rows else "num_clusters"
             count = max(self.classes, self.target_rank)
             raise Misfit(f"{{{field}}} = {count} is more than the {rows} training rows.", self)
+        if self.target_rank > self.evaluation_rows:
+            what = "{num_clusters=}" if self.clusters == "kmeans" else f"the {self.classes} classes"
+            raise Misfit(f"{{evaluation_rows=}} is fewer than {what}.", self)
+        if self.model == "mlp" and self.batch_norm and self.batch_size == 1:
+            raise Misfit("{batch_size=}: {batch_norm} needs two samples or more in a batch.", self)
         if self.dataset == "own_images" and not self.own_images:
             raise Misfit("{own_images} is empty: choose one of your data sets of images.", self)
         if self.model != "mlp" and self.dataset == "mixture":

@@ -151,6 +151,13 @@ class ToySSLConfig(PenalisedConfig):
     def _fits_together(self) -> Self:
         if self.dataset == "mixture" and self.signal_dimension > self.dimension:
             raise Misfit("{signal_dimension=} must be at most {dimension=}.", self)
+        measured = min(self.num_samples - 2 * self.num_samples // 3, self.evaluation_rows)
+        if self.applies("num_classes") and self.num_classes > measured:
+            raise Misfit(
+                f"{{num_classes=}} is more than the {measured} rows that are measured: a third of {{num_samples=}}, at "
+                "most {evaluation_rows=}.",
+                self,
+            )
         return self
 
 

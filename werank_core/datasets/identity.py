@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from pydantic import ValidationError
 
-from werank_core.config import ExperimentConfig, GraphConfig, RankCollapseConfig
+from werank_core.config import ExperimentConfig, GraphConfig, RankCollapseConfig, explain
 from werank_core.datasets import graph_catalogue, openml
 from werank_core.datasets.block_model import edge_probabilities
 from werank_core.datasets.errors import DataError, GraphError, ImageError
 from werank_core.datasets.facts import GraphFacts, ImageFacts, graph_facts, image_facts
 from werank_core.datasets.graph_memory import check_budget, free_bytes, needed_bytes
 from werank_core.datasets.own_data import own_file
+from werank_core.sweeps import SweepSpec
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 LEAST_FOR_BGRL = 10
@@ -108,9 +110,25 @@ def identified(config: Config, root: Path) -> Config:
     filled = {"data_digest": found, "image_classes": facts.num_classes if isinstance(facts, ImageFacts) else 0}
     named = [name for name in config.identity_fields() if config.applies(name)]
     if named:
-        config = config.replaced(**{name: filled[name] for name in named})
+        try:
+            config = config.replaced(**{name: filled[name] for name in named})
+        except ValidationError as error:  # settings that do not fit the classes found
+            raise DataError(f"{data_name(config)}: {' '.join(explain(error))}") from error
     _check_fit(config, facts, root)
     return config
+
+
+def identified_sweep(spec: SweepSpec, root: Path) -> SweepSpec:
+    """The sweep with the identity of its data, every value of its second axis checked to be trainable on them.
+
+    Raises: DataError: as `identified`, for the first value that does not fit.
+    """
+    spec = spec.model_copy(update={"config": identified(spec.config, root)})
+    if spec.second_axis is not None:
+        facts = data_facts(spec.config, root)
+        for config in {getattr(run.config, spec.second_axis): run.config for run in spec.runs()}.values():
+            _check_fit(config, facts, root)
+    return spec
 
 
 def is_replaced(config: ExperimentConfig, root: Path) -> bool:
