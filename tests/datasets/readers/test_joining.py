@@ -119,6 +119,13 @@ def test_lists_of_nodes_need_no_table_of_labels_to_be_masks(tmp_path: Path, labe
     assert np.array_equal(graph.own_splits.test[0], parts["test_idx"])
 
 
+def test_masks_of_different_numbers_of_splits_are_refused(tmp_path: Path) -> None:
+    one, two, three = (np.stack([part == ORDERED % 3] * count) for part, count in enumerate((2, 3, 1)))
+    arrays = {"edge_index": EDGES, "x": FEATURES, "y": LABELS, "train_mask": one, "val_mask": two, "test_mask": three}
+    with pytest.raises(GraphError, match="3 splits, but 2 of train; give as many, or one for all"):
+        read(tmp_path, {"g.npz": arrays})
+
+
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     """A weight of NaN counted as an edge."""
     for bad in (np.nan, np.inf):

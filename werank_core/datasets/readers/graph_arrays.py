@@ -57,7 +57,8 @@ def arrays_part(file: Brought) -> Part:
     contents = _sorted_out(file.name, headers)
     wanted = {*_wanted(contents)}
     part = _part(contents, read_arrays(file.path, wanted, name=file.name))
-    if unused := [name for name in headers if name not in wanted]:
+    # SciPy notes in its files which of its two classes wrote them
+    if unused := [name for name in headers if name not in wanted and name != "_is_array"]:
         shown = ", ".join(f"{name} {headers[name].shape}" for name in unused[:6])
         part.notes.append(f"{file.name}: not used: {shown}.")
     return part

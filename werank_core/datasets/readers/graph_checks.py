@@ -230,6 +230,10 @@ def _splits(masks: dict[str, NDArray[Any]], labels: NDArray[np.int64], notes: li
         return None
     rows = {name: _mask_rows(mask, name, len(labels)) for name, mask in masks.items()}
     count = max(len(mask) for mask in rows.values())
+    if odd := [f"{len(mask)} of {name}" for name, mask in rows.items() if len(mask) not in (1, count)]:
+        raise GraphError(
+            f"the masks of the files do not fit: {count} splits, but {odd[0]}; give as many, or one for all."
+        )
     train, validation, test = (np.broadcast_to(rows[n], (count, len(labels))) for n in ("train", "validation", "test"))
     if shared := int(((train & validation) | (train & test) | (validation & test)).any(axis=0).sum()):
         raise GraphError(f"the splits of the files overlap: {shared:,} nodes are in two parts of one split.")
