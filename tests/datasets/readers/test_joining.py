@@ -15,6 +15,7 @@ from tests.datasets.readers.brought import (
     Files,
     adjacency,
     edge_text,
+    node_text,
     read,
 )
 from werank_core.datasets.errors import GraphError
@@ -117,6 +118,13 @@ def test_lists_of_nodes_need_no_table_of_labels_to_be_masks(tmp_path: Path, labe
     graph = read(tmp_path, {"g.npz": {"edge_index": EDGES, "x": FEATURES, "y": labels, **lists}}).graph
     assert graph.own_splits is not None
     assert np.array_equal(graph.own_splits.test[0], parts["test_idx"])
+
+
+def test_files_that_bring_the_same_are_the_ones_that_are_named(tmp_path: Path) -> None:
+    """The first of all files was, which brought the edges."""
+    files = {"edges.csv": edge_text(), "a.csv": node_text(), "b.csv": node_text()}
+    with pytest.raises(GraphError, match=r"^a\.csv and b\.csv both bring features"):
+        read(tmp_path, files)
 
 
 def test_masks_of_different_numbers_of_splits_are_refused(tmp_path: Path) -> None:

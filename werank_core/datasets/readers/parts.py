@@ -73,11 +73,15 @@ def merged(parts: Sequence[Part]) -> Part:
     _settle_likely_ids(parts)
     _name_rows(parts)
     whole = Part()
+    brought_by: dict[str, str] = {}
     for part in parts:
         _align(whole, part)
         for name in ("edges", "features", "labels"):
-            if getattr(whole, name) is not None and getattr(part, name) is not None:
-                raise GraphError(f"{whole.file} and {part.file} both bring {name}: give one of them.")
+            if getattr(part, name) is None:
+                continue
+            if name in brought_by:
+                raise GraphError(f"{brought_by[name]} and {part.file} both bring {name}: give one of them.")
+            brought_by[name] = part.file
         for name in ("edges", "features", "labels", "num_nodes", "node_ids", "likely_ids"):
             if getattr(whole, name) is None:
                 setattr(whole, name, getattr(part, name))
