@@ -12,8 +12,8 @@ PAGES = {
         st.Page("pages/compare.py", title="Compare", url_path="compare"),
     ],
     "Experiments": [
-        st.Page("pages/toy.py", title="Toy experiments", url_path="toy"),
-        st.Page("pages/graph.py", title="Graph experiments", url_path="graph"),
+        st.Page("pages/toy.py", title="Toy SSL", url_path="toy"),
+        st.Page("pages/graph.py", title="Graphs", url_path="graph"),
         st.Page("pages/rank_collapse.py", title="Rank collapse", url_path="rank_collapse"),
     ],
     "Lab": [

@@ -15,7 +15,7 @@ Neither is good or bad as such. The pages here draw both beside accuracy, so tha
 with explained_errors():
     show_heading(
         "Does my network lose rank, and does it matter?",
-        "Train sweeps in the background; read off linked curves what regularization does to rank and accuracy.",
+        "Train many runs in the background, and see in linked curves what regularization does to rank and accuracy.",
         HOW_TO_READ,
     )
     show_claims()

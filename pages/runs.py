@@ -4,9 +4,10 @@ import streamlit as st
 
 from pages.components import cached
 from pages.components.layout import explained_errors, show_heading
-from pages.components.live import NO_WORKER, duration
+from pages.components.live import NO_WORKER
+from pages.components.plain import counted
 from pages.components.run_filters import chosen_runs
-from pages.components.run_table import NO_RUNS, show_runs
+from pages.components.run_table import NO_RUNS, show_runs, training_sentence
 from werank_core.store import queries
 
 HOW_TO_READ = """
@@ -19,9 +20,8 @@ with explained_errors():
     show_heading("What has been trained here?", "Every run with its state, what it is, and what came out.", HOW_TO_READ)
     machine = queries.machine(cached.store())
     worker = "worker running" if machine.supervisor_alive else NO_WORKER
-    st.caption(f"{machine.running_jobs} jobs running · {machine.queued_jobs} queued · {worker}")
+    st.caption(f"{counted(machine.running_jobs, 'job')} running · {machine.queued_jobs} queued · {worker}")
     runs = cached.runs()
     frame = chosen_runs(runs)
-    total = frame["seconds"].sum()
-    st.caption(f"{len(frame):,} runs, {duration(total)} of training in all." if len(frame) else "")
+    st.caption(training_sentence(frame) if len(frame) else "")
     show_runs(frame.reset_index(drop=True), "runs", "No runs match these filters." if len(runs) else NO_RUNS)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages.components import cached
+from pages.components.plain import counted
 from werank_core.datasets.identity import identified_sweep
 from werank_core.experiments import Experiment
 from werank_core.jobs.supervisor import ensure_supervisor
@@ -31,8 +32,8 @@ def submit(spec: SweepSpec) -> str:
         wake_worker()
     if spec.name and not submission.num_jobs:
         rename_sweep(submission.sweep_id, spec.name)
-    reused = f" {submission.reused_runs} were there already." if submission.reused_runs else ""
-    st.toast(f"{submission.new_runs} runs queued.{reused}")
+    reused = f" {submission.reused_runs:,} were there already." if submission.reused_runs else ""
+    st.toast(f"{counted(submission.new_runs, 'run')} queued.{reused}")
     return submission.sweep_id
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -17,7 +18,7 @@ from werank_core.config import title_of
 from werank_core.experiments import Experiment
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.comparisons import Difference, paired_difference
-from werank_core.figures.formats import format_difference, format_strength, format_value
+from werank_core.figures.formats import format_difference, format_second, format_strength, format_value
 from werank_core.figures.style import Theme
 from werank_core.figures.summaries import distinct, distinct_seconds, summarize_strength, usable
 from werank_core.sweeps import SweepSpec
@@ -139,10 +140,9 @@ def _show_card(choice: Choice) -> None:
         help="Click a point in the picture, or choose here.",
         on_change=lambda: choice.pick(st.session_state[key]),
     )  # fmt: skip
-    seconds: Sequence[float | str | None] = distinct_seconds(choice.frame["second_value"]) or [None]
-    for value in seconds:
+    for value in second_values(choice.frame):
         if value is not None:
-            st.markdown(f"**{choice.second_title} {format_strength(value)}**")
+            st.markdown(f"**{choice.second_title} {format_second(value)}**")
         show_differences(choice.frame, choice.metrics, picked, value)
     address = compare_address(*(item_key(choice.sweep_id, strength) for strength in (0, picked)))
     st.link_button(
@@ -151,9 +151,12 @@ def _show_card(choice: Choice) -> None:
     )  # fmt: skip
 
 
-def show_differences(
-    frame: pd.DataFrame, metrics: Sequence[str], picked: float, second_value: float | str | None
-) -> None:
+def second_values(frame: pd.DataFrame) -> list[Any]:
+    """Distinct second values, or one None where there is no second axis."""
+    return distinct_seconds(frame["second_value"]) or [None]
+
+
+def show_differences(frame: pd.DataFrame, metrics: Sequence[str], picked: float, second_value: Any) -> None:
     """Mean at 0 -> mean at the picked strength, and the paired difference with its interval, one block a metric."""
     whole = [key for key in metrics if not MetricKey.parse(key).known.per_layer]
     found = {key: paired_difference(frame, key, 0.0, picked, second_value=second_value) for key in whole}

@@ -18,7 +18,7 @@ from werank_core.figures.alt_text import map_alt_text
 from werank_core.figures.ceilings import SIZES, ceiling_notes
 from werank_core.figures.compression import plot_compression, summarize_compression
 from werank_core.figures.maps import plot_maps
-from werank_core.figures.summaries import distinct, summarize_grid, summarize_strength
+from werank_core.figures.summaries import distinct, distinct_seconds, summarize_grid, summarize_strength
 from werank_core.figures.theory_range import COSINE, RANK, theory_sentences
 
 MAPS = ("test/accuracy", "train/effective_rank", "train/relative_tcv", "distance_to_rank")
@@ -110,7 +110,7 @@ def show_closed_form(choice: Choice) -> None:
     _show_strengths(choice, points, (name,), name, "Singular values of the product", theory=theory)
     if axis == "depth":
         points = frames.product_ranks(products, targets, _states(choice))
-        configs = [config.replaced(depth=value) for value in distinct(products["second_value"].dropna())]
+        configs = [config.replaced(depth=value) for value in distinct_seconds(products["second_value"])]
         theory = frames.closed_form_ranks(target, strengths, {c.depth: c.narrowest for c in configs})
         options = {"theory": theory, "second_axis_label": "depth"}
         _show_strengths(choice, points, ("product_rank",), "product_rank", "Ranks of the product", **options)
@@ -139,7 +139,7 @@ def show_both_knobs(choice: Choice) -> None:
     cells = [point["customdata"] for point in points if point.get("customdata")]
     if cells:
         runs = cached.runs([choice.sweep_id])
-        near = np.isclose(runs["strength"], cells[0][0]) & np.isclose(runs["second_value"], cells[0][1])
+        near = np.isclose(runs["strength"], cells[0][0]) & (runs["second_value"] == cells[0][1])
         show_runs(runs[near].reset_index(drop=True), f"{choice.prefix}_cell")
 
 

@@ -55,6 +55,7 @@ def choose_items() -> list[Item]:
     keys = st.multiselect(
         "Compare", list(labels), format_func=lambda key: labels[key], max_selections=MOST, key=KEY,
         placeholder="Add sweeps or strengths; the first is the reference", on_change=_forget_missing,
+        select_all=False, filter_mode="contains",
     )  # fmt: skip
     st.query_params[KEY] = keys
     if len(keys) < 2:

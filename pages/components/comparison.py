@@ -17,7 +17,7 @@ from werank_core.config import title_of
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.ceilings import SIZES
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
-from werank_core.figures.formats import format_difference, format_strength, format_value
+from werank_core.figures.formats import format_difference, format_second, format_strength, format_value
 from werank_core.figures.summaries import distinct, distinct_seconds, select_metrics
 from werank_core.store import StoreError, queries
 from werank_core.vocabulary import MetricKey
@@ -61,7 +61,7 @@ class Item:
         spec = cached.sweep_spec(self.sweep_id)
         fields = type(spec.config).model_fields
         values = {n: v for n, v in spec.config.effective().items() if n not in _SWEPT}
-        axis = {str(spec.second_axis): ", ".join(map(format_strength, spec.second_values))} if spec.second_axis else {}
+        axis = {str(spec.second_axis): ", ".join(map(format_second, spec.second_values))} if spec.second_axis else {}
         strengths = spec.strengths if self.strength is None else (self.strength,)
         return {
             "Experiment": spec.experiment,
@@ -81,7 +81,7 @@ def item_labels(names: Mapping[str, str], strengths_of: Iterable[str]) -> dict[s
     labels = dict(names)
     for sweep_id in strengths_of:
         with suppress(StoreError):  # written by a version with other settings: compared as a whole or not at all
-            for strength in cached.sweep_spec(sweep_id).strengths:
+            for strength in sorted(cached.sweep_spec(sweep_id).strengths):
                 labels[item_key(sweep_id, strength)] = f"{names[sweep_id]}, strength {format_strength(strength)}"
     return labels
 
@@ -104,6 +104,10 @@ def overlaid(chosen: Sequence[Item]) -> pd.DataFrame:
     """The items' frames in one, each a series of its own, which a strength figure draws as one line."""
     parts = [item.frame.assign(series=item.label) for item in chosen]
     parts = [part for part in parts if len(part)]
+    if any(
+        isinstance(value, str) for part in parts for value in part["second_value"].unique()
+    ):  # never both in one axis
+        parts = [part.assign(second_value=part["second_value"].map(format_second)) for part in parts]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(queries.TIDY))
 
 
@@ -134,19 +138,20 @@ def differences(chosen: Sequence[Item], metrics: Sequence[str]) -> pd.DataFrame:
 
 def _common_strengths(a: Item, b: Item) -> Sequence[float | None]:
     """Where both have runs; None: two strengths are compared with each other, whatever they are."""
-    if a.strength is not None and b.strength is not None:
-        return [None]
-    mine, theirs = (set(distinct(item.frame["strength"].unique())) for item in (a, b))
-    return sorted(mine & theirs)
+    return [None] if a.strength is not None and b.strength is not None else _common(a, b, "strength")
 
 
-def _common_seconds(a: Item, b: Item) -> Sequence[float | str | None]:
+def _common_seconds(a: Item, b: Item) -> Sequence[Any]:
     """Second values both have; None where they share none: then a seed counts with its mean over them."""
-    mine, theirs = (distinct_seconds(item.frame["second_value"]) for item in (a, b))
-    return [value for value in mine if value in theirs] or [None]
+    return _common(a, b, "second_value") or [None]
 
 
-def _difference(a: Item, b: Item, name: str, strength: float | None, second: float | str | None) -> dict[str, Any]:
+def _common(a: Item, b: Item, column: str) -> Sequence[Any]:
+    mine, theirs = (distinct_seconds(item.frame[column].unique()) for item in (a, b))
+    return [value for value in mine if value in theirs]
+
+
+def _difference(a: Item, b: Item, name: str, strength: float | None, second: Any) -> dict[str, Any]:
     left, right = (_values(item, name, strength, second) for item in (a, b))
     if left.empty or right.empty:
         return {}
@@ -154,7 +159,7 @@ def _difference(a: Item, b: Item, name: str, strength: float | None, second: flo
     return {
         "compared": b.label,
         "strength": None if strength is None else format_strength(strength),
-        "second axis": None if second is None else format_strength(second),
+        "second axis": None if second is None else format_second(second),
         "metric": MetricKey.parse(name).label,
         "first": format_value(result.mean_a),
         "compared mean": format_value(result.mean_b),
@@ -164,7 +169,7 @@ def _difference(a: Item, b: Item, name: str, strength: float | None, second: flo
     }
 
 
-def _values(item: Item, name: str, strength: float | None, second: float | str | None) -> pd.Series:
+def _values(item: Item, name: str, strength: float | None, second: Any) -> pd.Series:
     rows = select_metrics(item.frame, [name])
     rows = rows if strength is None else rows[rows["strength"] == strength]
     rows = rows if second is None else rows[rows["second_value"] == second]

@@ -28,6 +28,11 @@ def sweep_address(experiment: str, sweep_id: str) -> str:
     return f"{PurePath(target.script).stem}?{target.prefix}_sweep={quote(sweep_id)}"
 
 
+def runs_address(sweep_id: str, state: str) -> str:
+    """Address of the table of runs with those of a sweep in that state, relative to any other page."""
+    return f"runs?runs_state={quote(state)}&runs_sweep={quote(sweep_id)}"
+
+
 def show_sweep_link(experiment: str, sweep_id: str, label: str = "Open") -> None:
     """A link to the experiment's page with that sweep chosen."""
     target = DESTINATIONS.get(experiment)

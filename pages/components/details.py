@@ -14,7 +14,7 @@ from werank_core.config import title_of, trait
 from werank_core.figures.alt_text import rank_accuracy_alt_text, spectra_alt_text, training_alt_text
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.curves import plot_training
-from werank_core.figures.formats import format_strength
+from werank_core.figures.formats import format_second
 from werank_core.figures.rank_accuracy import plot_rank_accuracy, rank_and_accuracy
 from werank_core.figures.spectra import plot_spectra
 from werank_core.figures.style import Theme
@@ -65,7 +65,7 @@ def _at_one_second(choice: Choice) -> Choice:
     if not values:
         return choice
     chosen = st.segmented_control(
-        choice.second_title, values, default=values[0], format_func=format_strength, required=True,
+        choice.second_title, values, default=values[0], format_func=format_second, required=True,
         key=f"{choice.prefix}_second", bind="query-params", wrap=True,
     )  # fmt: skip
     return choice.at_second(values[0] if chosen is None else chosen)

@@ -9,14 +9,17 @@ from pages.components import actions, cached
 from pages.components.answer import Choice, show_answer
 from pages.components.data_sets import show_data_note
 from pages.components.details import Panel, show_details
+from pages.components.divergence import show_diverged
 from pages.components.launch import DataCheck, Places, remember_sweep, show_launch, show_relation
 from pages.components.layout import explained_errors, show_heading
 from pages.components.live import show_live_strip
+from pages.components.plain import plain
 from pages.components.sweep_choice import choose_sweep
 from werank_core.experiments import Experiment
 from werank_core.figures.ceilings import SIZES
 from werank_core.figures.summaries import select_metrics
 from werank_core.settings import settings
+from werank_core.store import StoreError
 from werank_core.vocabulary import MetricKey
 
 
@@ -46,7 +49,9 @@ def show_experiment(
             sweep_id = choose_sweep(experiment, prefix)
         with strip:
             show_live_strip(sweep_id, prefix)
-        if sweep_id is None:
+        if sweep_id is not None and (told := _unreadable(sweep_id)):
+            st.error(plain(told), icon=":material/error:")
+        elif sweep_id is None:
             if not cached.sweep_count(experiment.name):
                 show_first_run(experiment, prefix)
         else:
@@ -56,11 +61,21 @@ def show_experiment(
             choice = _view(experiment, prefix, sweep_id, metrics)
             show_data_note(choice.spec.config)
             show_answer(choice)
+            show_diverged(choice)
             if remarks is not None:
                 remarks(choice)
             show_details(choice, panels)
         if footer is not None:
             footer(prefix)
+
+
+def _unreadable(sweep_id: str) -> str:
+    """Why this sweep cannot be shown, where another one can; nothing where it can be read."""
+    try:
+        cached.sweep_spec(sweep_id)
+    except StoreError as error:
+        return f"{error} Choose another sweep above."
+    return ""
 
 
 def _chosen_metrics(experiment: Experiment, prefix: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pages.components import actions, cached
 from pages.components.form_values import use_settings
 from pages.components.forms import choose_open, choose_preset, chosen_sweep, show_form, show_problems
 from pages.components.live import duration
-from pages.components.plain import plain
+from pages.components.plain import counted, plain
 from werank_core.experiments import Experiment
 from werank_core.names import distinctions
 from werank_core.settings import settings
@@ -67,8 +67,8 @@ def cost_sentence(spec: SweepSpec) -> str:
     price = cached.price(spec)
     if not price.new_runs:
         return f"No new runs: all {price.num_runs:,} are trained or in training."
-    new = f"{price.new_runs:,} of {price.num_runs:,} runs are new"
-    runs = new if price.new_runs < price.num_runs else f"{price.num_runs:,} runs"
+    new = f"{price.new_runs:,} of {counted(price.num_runs, 'run')} {'is' if price.new_runs == 1 else 'are'} new"
+    runs = new if price.new_runs < price.num_runs else counted(price.num_runs, "run")
     if price.seconds is None:
         return f"{runs}, first run here: time unknown"
     return f"{runs}, about {duration(price.seconds)} here"

@@ -28,6 +28,9 @@ _STYLE = """
   h2 { font-size: 1.15rem !important; padding: .4rem 0 0 0 !important; }
   h3 { font-size: 1rem !important; padding: .2rem 0 .8rem 0 !important; }
   [data-testid="stMetricValue"] { font-size: 1.3rem; }
+  [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
+  button[kind="primary"], button[kind="primary"] p { color: light-dark(#FFFFFF, #0E1117); }
+  button kbd { color: inherit !important; opacity: 1; }
   [data-testid="stHorizontalBlock"] { row-gap: .5rem; }
   [class*="_live_strip"] { min-height: 2.8rem; justify-content: center; }
   [class*="_relation"] { min-height: 2.5rem; margin: -.7rem 0; }

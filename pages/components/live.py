@@ -7,6 +7,7 @@ import streamlit as st
 
 from pages.components import actions, cached
 from pages.components.layout import explained_errors
+from pages.components.plain import counted
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.store.queries import Progress
@@ -65,7 +66,7 @@ def _state_word(progress: Progress) -> str:
 
 
 def _progress_text(progress: Progress) -> str:
-    parts = [f"{progress.jobs_done} of {progress.jobs_total} jobs"]
+    parts = [f"{progress.jobs_done} of {counted(progress.jobs_total, 'job')}"]
     if progress.num_steps:
         parts.append(f"step {progress.step:,}/{progress.num_steps:,}")
     if progress.eta_seconds is not None:

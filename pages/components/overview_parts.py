@@ -10,10 +10,11 @@ from pages.components import actions, cached
 from pages.components.charts import Chart, show_chart, theme
 from pages.components.destinations import DESTINATIONS, show_sweep_link
 from pages.components.live import NO_WORKER, ago
-from pages.components.plain import plain
+from pages.components.plain import counted, plain
 from werank_core.config import penalty_formula
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.example import measured_example
 from werank_core.figures.formats import format_strength, format_value
 from werank_core.figures.strength import plot_sparkline
 from werank_core.figures.summaries import summarize_strength
@@ -31,29 +32,28 @@ def show_claims() -> None:
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
         st.markdown(
-            f"**WERank.** Encoders trained without labels lose rank; a penalty ${penalty_formula('werank').latex}$, G "
-            "a Gram matrix of the weights, on every layer keeps it. [arXiv 2402.09586](https://arxiv.org/abs/2402.09586)"
+            "**WERank.** Encoders trained without labels (self-supervised learning, SSL) can lose rank. A penalty "
+            f"${penalty_formula('werank').latex}$ on every layer, $G$ a Gram matrix of its weights, is to keep it. "
+            "[arXiv 2402.09586](https://arxiv.org/abs/2402.09586)"
         )
-        _show_newest("toy_ssl")
+        _show_measured_example()
     with right.container(border=True, height="stretch"):
         st.markdown(
-            "**Neural rank collapse.** Weight decay drives weights to low rank, the further the less variation "
-            "there is within classes. [arXiv 2402.03991](https://arxiv.org/abs/2402.03991)"
+            "**Neural rank collapse.** Weight decay drives the weights of a classifier to low rank. The less the "
+            "inputs vary within classes, the lower the rank. [arXiv 2402.03991](https://arxiv.org/abs/2402.03991)"
         )
         _show_closed_form()
 
 
-def _show_newest(name: str) -> None:
-    """The newest finished sweep's curve of its first headline metric."""
-    sweeps = cached.sweeps(name)
-    finished = sweeps[sweeps["finished"] > 0]
-    if finished.empty:
-        st.caption("Its picture appears here with the first sweep you run.")
-        return
-    row = finished.iloc[0]
-    label, key = EXPERIMENTS[name].strength_label, EXPERIMENTS[name].headline[0]
-    show_chart(_miniature(str(row["sweep_id"]), key, label, SMALL)[0], f"overview_{name}")
-    st.caption(f"Measured here: {MetricKey.parse(key).label} against {label}, sweep “{plain(row['name'])}”.")
+def _show_measured_example() -> None:
+    """What the default sweep of the first experiment measured, whatever was trained last."""
+    experiment = EXPERIMENTS["toy_ssl"]
+    key, label = experiment.headline[0], experiment.strength_label
+    summary = measured_example()
+    chart = Chart(plot_sparkline(summary, key, theme(), height=SMALL), strength_alt_text(summary, [key], label))
+    show_chart(chart, "overview_measured")
+    preset = next(iter(experiment.presets.values())).title
+    st.caption(f"Measured, {experiment.title}, preset {preset}, 10 seeds: {_ends(summary, key, label)}.")
 
 
 def _show_closed_form() -> None:
@@ -61,7 +61,7 @@ def _show_closed_form() -> None:
     figure = plot_sparkline(_closed_form(depth=3), "numerical_rank", theme(), height=SMALL)
     alt = "The rank of a 3-layer linear network falls from 5 to 0 in jumps as λ grows"
     show_chart(Chart(figure, alt), "overview_theory")
-    st.caption("Closed form: rank of a 3-layer linear network against weight decay λ. It falls in jumps, not smoothly.")
+    st.caption("Closed form: the rank of a 3-layer linear network against weight decay λ. It falls in jumps.")
 
 
 def _closed_form(depth: int) -> pd.DataFrame:
@@ -157,6 +157,8 @@ def _show_example() -> None:
 def show_machine() -> None:
     """Device, slots and queue in one line."""
     machine = queries.machine(cached.store())
-    jobs = f"{machine.running_jobs} jobs running, {machine.queued_jobs} queued"
-    worker = f"{machine.slots} slots on {', '.join(machine.devices)}" if machine.supervisor_alive else NO_WORKER
+    jobs = f"{counted(machine.running_jobs, 'job')} running, {machine.queued_jobs} queued"
+    worker = (
+        f"{counted(machine.slots, 'slot')} on {', '.join(machine.devices)}" if machine.supervisor_alive else NO_WORKER
+    )
     st.caption(f"This machine: {worker} · {jobs}.")

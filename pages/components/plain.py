@@ -9,6 +9,11 @@ _MARKUP = re.compile(r"[\\`*_\[\]<>$~|&]")
 _AT_THE_START = re.compile(r"^(\d{1,9})(?=[.)])|^(?=[-+#=])")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 run", "2,000 runs"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def plain(text: object) -> str:
     """Markdown that shows exactly this text, in one line; ordinary sentences are left as they are."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

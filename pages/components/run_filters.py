@@ -56,7 +56,15 @@ def _chosen(
         asked = linked
     st.session_state[key] = [option for option in dict.fromkeys(asked) if option in options]
     chosen = st.multiselect(
-        title, list(options), format_func=lambda option: options[option], key=key, on_change=_forget, args=(key,)
+        title,
+        list(options),
+        format_func=lambda option: options[option],
+        key=key,
+        on_change=_forget,
+        args=(key,),
+        select_all=False,
+        filter_mode="contains",
+        placeholder="all",
     )
     missing: list[str] = st.session_state.get(f"{key}_missing", [])
     if not missing:

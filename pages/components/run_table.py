@@ -10,8 +10,9 @@ import streamlit as st
 from pages.components import actions, cached
 from pages.components.charts import show_csv
 from pages.components.layout import explained_errors
-from pages.components.plain import plain
-from werank_core.figures.formats import format_strength
+from pages.components.live import duration
+from pages.components.plain import counted, plain
+from werank_core.experiments import EXPERIMENTS
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.vocabulary import METRICS, MetricKey
@@ -51,6 +52,12 @@ def show_runs(frame: pd.DataFrame, key: str, nothing: str = NO_RUNS) -> None:
         show_run(chosen[0])
 
 
+def training_sentence(frame: pd.DataFrame) -> str:
+    """How many runs, and how long training took: runs that trained together took that time once."""
+    seconds = frame.groupby(["started_at", "device"])["seconds"].max().sum()
+    return f"{counted(len(frame), 'run')}, {duration(seconds)} of training in all."
+
+
 def table_key(frame: pd.DataFrame, key: str) -> str:
     """The table's name, another one for other runs: a selection is of row numbers, and must not pass to other runs."""
     return f"{key}_table_{hashlib.sha256(''.join(frame['run_id']).encode()).hexdigest()[:8]}"
@@ -59,18 +66,12 @@ def table_key(frame: pd.DataFrame, key: str) -> str:
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
     table = frame.copy()
     done = 100 * table["step"] / table["num_steps"].clip(lower=1)
+    titles = {name: of.title for name, of in EXPERIMENTS.items()}
+    table["experiment"] = table["experiment"].map(lambda name: titles.get(name, name))
     table["progress"] = done.where(table["state"] != "finished", 100.0).round()  # some stop early, by themselves
     metrics = [c for c in frame.columns if MetricKey.parse(c).metric in METRICS]
     table = table[[c for c in (*_FIRST, *metrics, *_LAST) if c in table.columns]]
     return table.replace("", pd.NA).dropna(axis=1, how="all")
-
-
-def _second_column(table: pd.DataFrame) -> Any:
-    """Numbers, or words beside them where sweeps over a choice are listed."""
-    if "second_value" in table and not pd.api.types.is_numeric_dtype(table["second_value"]):
-        table["second_value"] = table["second_value"].map(format_strength, na_action="ignore")
-        return st.column_config.TextColumn("second axis")
-    return st.column_config.NumberColumn("second axis", format="%g")
 
 
 def _columns(table: pd.DataFrame) -> dict[str, Any]:
@@ -78,12 +79,12 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
         "progress": st.column_config.ProgressColumn(
             "progress", min_value=0, max_value=100, format="%d%%", width="small"
         ),
-        "sweep_name": st.column_config.TextColumn("sweep"),
-        "second_value": _second_column(table),
+        "sweep_name": st.column_config.TextColumn("sweep", width="medium"),
+        "second_value": st.column_config.Column("second axis"),
         "strength": st.column_config.NumberColumn("strength", format="%g"),
-        "seconds": st.column_config.NumberColumn("duration", format="%.1f s"),
+        "seconds": st.column_config.NumberColumn("duration of its batch", format="%.1f s"),
         "started_at": st.column_config.DatetimeColumn("started", format="distance"),
-        "differs": st.column_config.TextColumn("differs from the default in"),
+        "differs": st.column_config.TextColumn("differs from the default in", width="medium"),
     }
     for name in table.columns:
         key = MetricKey.parse(name)
@@ -96,7 +97,7 @@ def _show_actions(frame: pd.DataFrame, chosen: Sequence[str], key: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         show_csv(frame, "runs.csv", f"{key}_csv")
         if not chosen:
-            st.caption(f"{len(frame):,} runs. Select rows to cancel, retry or delete them, or one row for its details.")
+            st.caption("Select rows to cancel, retry or delete those runs; select one row for its details.")
             return
         if settings().demo:
             st.caption(actions.DEMO)
@@ -105,9 +106,10 @@ def _show_actions(frame: pd.DataFrame, chosen: Sequence[str], key: str) -> None:
             actions.cancel_runs(chosen)
             st.rerun()
         if st.button(
-            f"Retry {len(chosen)}", key=f"{key}_retry", help="Failed, cancelled and diverged runs start again."
-        ):
-            st.toast(f"{actions.retry_runs(chosen)} runs queued again.")
+            f"Retry {len(chosen)}", key=f"{key}_retry",
+            help="Queues failed, cancelled and diverged runs again. Where there is a checkpoint, they go on from it.",
+        ):  # fmt: skip
+            st.toast(f"{counted(actions.retry_runs(chosen), 'run')} queued again.")
             st.rerun()
         if st.button(f"Delete {len(chosen)}", key=f"{key}_delete"):
             confirm_deletion(frame[frame["run_id"].isin(chosen)])
@@ -118,11 +120,12 @@ def confirm_deletion(runs: pd.DataFrame) -> None:
     """Ask once more, naming what goes; deleted runs do not come back."""
     of = ", ".join(f"{count} of {name}" for name, count in runs["sweep_name"].fillna("no sweep").value_counts().items())
     st.markdown(
-        f"**{len(runs)} runs** ({plain(of)}) and everything recorded of them will be gone. This cannot be undone."
+        f"**{counted(len(runs), 'run')}** ({plain(of)}) and everything recorded of them will be gone. "
+        "This cannot be undone."
     )
     with explained_errors():
-        if st.button(f"Delete {len(runs)} runs", type="primary"):
-            st.toast(f"{actions.delete_runs(list(runs['run_id']))} runs deleted.")
+        if st.button(f"Delete {counted(len(runs), 'run')}", type="primary"):
+            st.toast(f"{counted(actions.delete_runs(list(runs['run_id'])), 'run')} deleted.")
             st.rerun()
 
 

@@ -41,7 +41,7 @@ Serve = Callable[..., Dashboard]
 
 def launch_small_sweep(page: Any, steps: int) -> None:
     """Make the default sweep small in the form, and run it."""
-    click(page, page.get_by_role("link", name="Toy experiments"))
+    click(page, page.get_by_role("link", name="Toy SSL"))
     click(page, page.get_by_text("All settings"))
     fill(page, "Seeds", "2")
     fill(page, "Strengths", "0.1, 1")
@@ -134,7 +134,7 @@ def test_runs_are_deleted_after_a_second_click(browser: Any, serve: Serve) -> No
     click(page, page.get_by_role("button", name="Delete 1"))
     page.get_by_role("dialog").get_by_text("cannot be undone").wait_for(timeout=LOOK)
     assert len(queries.runs(store)) == 9
-    click(page, page.get_by_role("dialog").get_by_role("button", name="Delete 1 runs"))
+    click(page, page.get_by_role("dialog").get_by_role("button", name="Delete 1 run"))
     page.get_by_text("No runs match").or_(page.get_by_text("No runs here")).first.wait_for(timeout=LOOK)
     assert set(queries.runs(store)["state"]) == {"finished", "failed"}
     store.close()

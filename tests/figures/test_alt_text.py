@@ -23,7 +23,7 @@ def test_a_strength_curve_in_words() -> None:
     text = strength_alt_text(summarize_strength(frame), ["effective_rank"], "strength α")
     assert text == (
         "Line chart against strength α. effective rank: 22.0 [19.5, 24.5] at α = 0, highest 32.5 [26.1, 38.9] "
-        "at α = 1, lowest 22.0 [19.5, 24.5] at α = 0. 1 run diverged at α = 1, not in the mean."
+        "at α = 1, lowest 22.0 [19.5, 24.5] at α = 0. 1 run diverged at α = 1 and is not in the mean."
     )
 
 

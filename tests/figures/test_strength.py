@@ -93,8 +93,8 @@ def test_a_lone_interval_becomes_an_error_bar() -> None:
 def test_left_out_runs_are_named_and_marked() -> None:
     frame = with_state(with_state(tidy_frame(), "diverged", 1.0, 0), "running", 0.1, 1)
     figure = strength_figure(frame)
-    assert "1 run diverged at α = 1, not in the mean." in figure.layout.title.text
-    assert "1 run unfinished at α = 0.1" in figure.layout.title.text
+    assert "1 run diverged at α = 1 and is not in the mean." in figure.layout.title.text
+    assert "1 run is unfinished at α = 0.1" in figure.layout.title.text
     assert [a.text for a in figure.layout.annotations if a.text.startswith("✕")] == ["✕ 1"]
     assert len([c for t in seeds_of(figure) for c in t.customdata]) == 2 * 19
     hollow = [symbol for t in seeds_of(figure) for symbol in t.marker.symbol if symbol == "circle-open"]

@@ -24,7 +24,7 @@ def test_a_run_that_failed_before_its_first_record_is_counted() -> None:
     assert dict(complete.dtypes) == dict(frame.dtypes)
     summary = summarize_strength(complete, METRICS, expected_seeds=3)
     assert summary["num_failed"].tolist() == [1, 0, 0, 0, 1, 0, 0, 0]
-    assert "1 run failed at strength = 0, not in the mean." in strength_caption(summary)
+    assert "1 run failed at strength = 0 and is not in the mean." in strength_caption(summary)
     pd.testing.assert_series_equal(summary["mean"], summarize_strength(frame, METRICS)["mean"])
 
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
 from pages.components import cached
-from pages.components.run_table import table_key
+from pages.components.run_table import table_key, training_sentence
 from tests.pages.conftest import OpenPage, button_named, charts, checked, words
-from tests.pages.stores import ERROR, TRACEBACK, finished_sweep, running_sweep, small_spec
+from tests.pages.stores import ERROR, TRACEBACK, finished_cleanly, finished_sweep, running_sweep, small_spec
 from werank_core.settings import Settings
 from werank_core.store import Store, queue
 from werank_core.store.queue import Claim
 from werank_core.store.runs import delete_runs, submit
-from werank_core.store.schema import job
+from werank_core.store.schema import job, sweep
 from werank_core.vocabulary import RunState
 
 TITLES = {
@@ -75,7 +76,9 @@ def test_overview_shows_the_newest_sweep_as_a_card(open_page: OpenPage, store: S
     at = open_page("app.py")
     assert "7 finished, 1 failed, 1 diverged" in words(at)
     measured, theory, card = charts(at)
-    assert len(measured["data"][-1]["x"]) == len(card["data"][-1]["x"]) == 3
+    assert len(measured["data"][-1]["x"]) == 8  # a fixed example, whatever was trained here
+    assert "Measured, Toy SSL, preset Digits, 10 seeds: effective rank 29.0 → 39.3 at α 0 → 1." in words(at)
+    assert len(card["data"][-1]["x"]) == 3
     assert len(theory["data"]) == 3
     links = [link.proto.query_string for link in at.get("page_link")]
     assert f"toy_sweep={sweep_id}" in links
@@ -109,9 +112,9 @@ def test_a_finished_sweep_has_three_curves_and_counts_what_went_wrong(open_page:
     strip = [trace for trace in picture["data"] if trace["mode"] == "markers" and trace["xaxis"] == "x2"]
     assert [len(trace["y"]) for trace in strip] == [3, 1] * 3
     caption = picture["layout"]["title"]["text"].replace("<br>", " ")
-    assert "Mean and 95% interval over 3 seeds, at some strengths 1." in caption
-    assert "1 run diverged at α = 1, not in the mean." in caption
-    assert "1 run failed at α = 1, not in the mean." in caption
+    assert "Mean and 95% interval over 3 seeds (1 at some strengths)." in caption
+    assert "1 run diverged at α = 1 and is not in the mean." in caption
+    assert "1 run failed at α = 1 and is not in the mean." in caption
     lines = [trace for trace in spectra["data"] if trace.get("name")]
     assert len(lines) == 3
     assert [step["label"] for step in spectra["layout"]["sliders"][0]["steps"]] == ["0", "10", "20", "30", "40"]
@@ -196,8 +199,38 @@ def test_a_store_from_a_newer_version_is_one_sentence_on_every_page(open_page: O
 
 def test_the_card_links_to_the_comparison_of_what_it_shows(open_page: OpenPage, store: Store) -> None:
     sweep_id = finished_sweep(store)
-    (link,) = open_page("pages/toy.py").get("link_button")
+    link, diverged = open_page("pages/toy.py").get("link_button")
+    assert diverged.proto.url == f"runs?runs_state=diverged&runs_sweep={sweep_id}"
     assert link.proto.url == f"compare?compare_items={sweep_id}%400&compare_items={sweep_id}%400.1"
     items = [f"{sweep_id}@0", f"{sweep_id}@0.1"]
     at = open_page("pages/compare.py", compare_items=items)
     assert at.multiselect(key="compare_items").value == items
+
+
+def test_a_sweep_that_cannot_be_read_takes_no_page_down(open_page: OpenPage, store: Store) -> None:
+    sound = finished_sweep(store)
+    broken = finished_sweep(store, depth=3, name="of tomorrow")
+    with store.engine.begin() as connection:
+        config = {"experiment": "toy_ssl", "config": {"tomorrow": 1}}
+        connection.execute(sweep.update().where(sweep.c.id == broken).values(spec=config))
+    for script in TITLES:
+        assert open_page(script).title
+    at = open_page("pages/toy.py", toy_sweep=broken)
+    (error,) = at.error
+    assert error.value.endswith("Choose another sweep above.")
+    checked(at.selectbox(key="toy_sweep").set_value(sound).run())
+    assert not at.error
+    assert len(charts(at)) == 2
+
+
+def test_training_time_counts_a_batch_once(open_page: OpenPage, store: Store) -> None:
+    finished_cleanly(store)
+    runs = cached.runs()
+    batches = runs.drop_duplicates(["started_at"])
+    assert len(batches) < len(runs)
+    started = pd.Timestamp("2026-01-01", tz="UTC")
+    timed = runs.assign(started_at=started, seconds=[60.0] * len(runs))
+    assert training_sentence(timed) == f"{len(runs)} runs, 60 s of training in all."
+    timed.loc[0, "started_at"] += pd.Timedelta(minutes=5)
+    assert training_sentence(timed.assign(seconds=3600.0)) == f"{len(runs)} runs, 2.0 h of training in all."
+    assert training_sentence(timed.head(1)).startswith("1 run, ")

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from werank_core.figures.comparisons import spearman_by_seed
-from werank_core.figures.formats import format_interval, format_strength, format_value
+from werank_core.figures.formats import format_interval, format_second, format_strength, format_value, no_second
 from werank_core.figures.rank_accuracy import NOT_ACCURACY, association_text, rank_and_accuracy
 from werank_core.figures.strength import left_out_sentences
 from werank_core.figures.summaries import SERIES_KEYS, distinct, select_metrics
@@ -30,7 +30,7 @@ def _series_sentences(rows: pd.DataFrame, strength_label: str) -> Iterator[str]:
     groups: list[tuple[Any, pd.DataFrame]] = list(known.groupby(SERIES_KEYS, dropna=False)) if len(known) else []
     for (name, layer, split, series, second_value), line in groups:
         parts = [f"layer {layer}"] * bool(layer) + [series] * bool(series)
-        parts += [f"second axis {format_strength(second_value)}"] * (second_value == second_value)
+        parts += [f"second axis {format_second(second_value)}"] * (not no_second(second_value))
         what = MetricKey(name, split).label + (f" ({', '.join(parts)})" if parts else "")
         baseline = [f"{_numbers(row)} at {symbol} = 0" for _, row in line[line["strength"] == 0].iterrows()]
         extremes = [
@@ -112,7 +112,7 @@ def map_alt_text(
         return NO_DATA
     extremes = [
         f"{word} {_numbers(row)} at {strength_label} {format_strength(row['strength'])}"
-        f" and {second_label} {format_strength(row['second_value'])}"
+        f" and {second_label} {format_second(row['second_value'])}"
         for word, row in _highest_and_lowest(known)
     ]
     return f"Map of {MetricKey.parse(metric_key).label} over {len(known)} cells: {', '.join(extremes)}."

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from werank_core.figures.formats import format_interval, format_strength
+from werank_core.figures.formats import format_interval, format_second, format_strength
 from werank_core.figures.rows import axis_number, headline, row_domains, row_titles, rows_frame, rows_height
 from werank_core.figures.strength import left_out_sentences
 from werank_core.figures.strength_series import scale_layout
@@ -93,9 +93,8 @@ class _Looks:
         return "Lines: " + ", ".join(f"{DASHES[i % len(DASHES)]} = {kind}" for i, kind in enumerate(longest)) + "."
 
 
-def _variant(split: str, series: str, second_value: float | str) -> str:
-    second = format_strength(second_value) if pd.notna(second_value) else ""
-    return " ".join(part for part in (split, series, second) if part)
+def _variant(split: str, series: str, second_value: Any) -> str:
+    return " ".join(part for part in (split, series, format_second(second_value)) if part)
 
 
 def _of_layer(frame: pd.DataFrame, layer: int) -> pd.DataFrame:
@@ -103,7 +102,8 @@ def _of_layer(frame: pd.DataFrame, layer: int) -> pd.DataFrame:
 
 
 def _caption(chosen: pd.DataFrame, looks: _Looks, strength_label: str) -> str:
-    shown = f"Bold: mean over {int(chosen['n'].max())} seeds. Faint: every seed."
+    seeds = int(chosen["n"].max())
+    shown = f"Bold: mean over {seeds} seeds. Faint: every seed." if seeds != 1 else "One seed."
     return "\n".join(part for part in [shown, looks.sentence(), *left_out_sentences(chosen, strength_label)] if part)
 
 

@@ -49,13 +49,8 @@ def format_together(values: Sequence[float]) -> list[str]:
     return list(signed)
 
 
-def format_strength(strength: float | str) -> str:
-    """A strength as an axis writes it: "0", "0.003", "1", and powers as "10⁻⁵" or "3·10⁻⁵".
-
-    Values of the second axis are written alike; those of a choice are words already.
-    """
-    if isinstance(strength, str):
-        return strength.replace("_", " ")
+def format_strength(strength: float) -> str:
+    """A strength as an axis writes it: "0", "0.003", "1", and powers as "10⁻⁵" or "3·10⁻⁵"."""
     if strength == 0 or not math.isfinite(strength):
         return "0" if strength == 0 else _not_finite(strength)
     exponent = _exponent(strength)
@@ -69,8 +64,12 @@ def format_second(value: object) -> str:
     """A value of the second axis: a number as an axis writes it, a choice as a word, nothing where there is none."""
     if isinstance(value, str):
         return value.replace("_", " ")
-    number = math.nan if value is None else float(value)  # type: ignore[arg-type]
-    return "" if math.isnan(number) else format_strength(number)
+    return "" if no_second(value) else format_strength(float(value))  # type: ignore[arg-type]
+
+
+def no_second(value: object) -> bool:
+    """Whether there is no second axis: its value is missing."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _rounded(values: tuple[float, ...], half_width: float | None) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from werank_core.figures.comparisons import strength_differences
 from werank_core.figures.formats import (
     format_difference,
     format_interval,
+    format_second,
     format_strength,
     format_together,
     format_value,
@@ -47,7 +48,7 @@ class _Cells:
     """Where the cells lie: whole numbers, strength 0 set apart by a narrow empty column, the axis break."""
 
     strengths: list[float]
-    seconds: list[float | str]
+    seconds: list[Any]
 
     @property
     def split(self) -> bool:
@@ -112,8 +113,8 @@ def plot_maps(
     drawn = {key: grid for key, grid in grids.items() if len(grid) and grid["mean"].notna().any()}
     if not drawn:
         return empty_figure(title or headline(list(grids)) or "Map", NO_GRID, theme, maps_height(len(grids), columns))
-    spots = pd.concat(drawn.values())
-    cells = _Cells(distinct(spots["strength"]), distinct_seconds(spots["second_value"]))
+    every = pd.concat(drawn.values())
+    cells = _Cells(distinct(every["strength"]), distinct_seconds(every["second_value"]))
     if not cells.seconds:
         return empty_figure(title or headline(list(grids)), NO_GRID, theme, maps_height(len(grids), columns))
     caption = _caption(drawn, difference, strength_label)
@@ -183,7 +184,7 @@ def _map_axes(cells: _Cells, place: int, domain: Domain, labels: tuple[str, str]
     number = axis_number(place)
     plain = {"showgrid": False, "ticks": ""}
     x = {"tickvals": cells.x, "ticktext": [format_strength(s) for s in cells.strengths], "title": {"text": labels[0]}}
-    y = {"tickvals": cells.y, "ticktext": [format_strength(s) for s in cells.seconds]}
+    y = {"tickvals": cells.y, "ticktext": [format_second(s) for s in cells.seconds]}
     y_title = {"title": {"text": labels[1]}} if domain["x"][0] == 0 else {}
     linked = ({}, {}) if place == 0 else ({"matches": "x"}, {"matches": "y"})
     return {
@@ -273,7 +274,7 @@ def _pickable(cells: _Cells, grid: pd.DataFrame, key: str, theme: Theme, differe
             "line": {"width": 3},
         },
         "selected": {"marker": {"opacity": 1}}, "unselected": {"marker": {"opacity": 0}},
-        "customdata": [[float(s), v] for s, v in zip(spots["strength"], spots["second_value"], strict=True)],
+        "customdata": spots[["strength", "second_value"]].to_numpy(object).tolist(),
         "text": [f"<b>{written(m, low, high)}</b>, n = {n:.0f}" for m, low, high, n in zip(*columns,
         strict=True)],
         "hovertemplate": label + " %{text}<br>%{customdata[0]} × %{customdata[1]}<extra></extra>",

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.comparisons import Association, spearman_by_seed
-from werank_core.figures.formats import format_strength, format_value
+from werank_core.figures.formats import format_strength, format_value, no_second
 from werank_core.figures.rows import within_span
 from werank_core.figures.style import (
     MARGIN,
@@ -94,7 +94,7 @@ def _one_value_per_run(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 def _dots(runs: pd.DataFrame, strength_label: str, theme: Theme) -> Iterator[dict[str, Any]]:
     colors, seconds = strength_colors(runs["strength"], theme), distinct_seconds(runs["second_value"])
     for strength, rows in runs.groupby("strength"):
-        places = [seconds.index(v) if pd.notna(v) else 0 for v in rows["second_value"]]
+        places = [0 if no_second(v) else seconds.index(v) for v in rows["second_value"]]
         texts = [
             f"{strength_label} {format_strength(a)}, seed {s}<br>rank {format_value(r)}, accuracy {format_value(y)}"
             for a, s, r, y in zip(rows["strength"], rows["seed"], rows["rank"], rows["accuracy"], strict=True)

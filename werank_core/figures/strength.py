@@ -117,7 +117,7 @@ def strength_caption(summary: pd.DataFrame, strength_label: str = "strength") ->
         return ""
     low, high, expected = int(summary["n"].min()), int(summary["n"].max()), int(summary["n_expected"].max())
     seeds = f"{high} of {expected} seeds" if high < expected else f"{expected} seed{'s' * (expected != 1)}"
-    fewer = f", at some strengths {low}" if low < high else ""
+    fewer = f" ({low} at some strengths)" if low < high else ""
     shown = f"Mean and 95% interval over {seeds}{fewer}." if high > 1 else f"{seeds}: one seed has no interval."
     return "\n".join([shown, *left_out_sentences(summary, strength_label)])
 
@@ -128,8 +128,12 @@ def left_out_sentences(summary: pd.DataFrame, strength_label: str = "strength") 
         counts = _left_out(summary, column)
         if len(counts):
             where = ", ".join(map(format_strength, counts.index))
-            subject = ("value" if column == "num_undefined" else "run") + "s" * (int(counts.sum()) != 1)
-            yield f"{counts.sum()} {subject} {word} at {strength_label.split()[-1]} = {where}, not in the mean."
+            several = int(counts.sum()) != 1
+            subject = ("value" if column == "num_undefined" else "run") + "s" * several
+            are = "are" if several else "is"
+            verb = f"{are} " * (word in ("undefined", "unfinished"))
+            place = f"{strength_label.split()[-1]} = {where}"
+            yield f"{counts.sum()} {subject} {verb}{word} at {place} and {are} not in the mean."
 
 
 def lengths_sentence(points: pd.DataFrame) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from werank_core.figures.formats import format_interval, format_label, format_strength
+from werank_core.figures.formats import format_interval, format_label, format_second, no_second
 from werank_core.figures.strength_axis import StrengthAxis
 from werank_core.figures.style import (
     BAND_OPACITY,
@@ -100,22 +100,26 @@ class _Looks:
         self.kinds = sorted(set(zip(rows["split"], rows["series"], strict=True)))
         self.layers = distinct(rows["layer"].astype(float))
         self.seconds = distinct_seconds(rows["second_value"])
-        self.colors = PALETTES[theme].series
+        self.theme, self.colors = theme, PALETTES[theme].series
 
-    def name(self, split: str, series: str, layer: int, second_value: float | str) -> str:
+    def name(self, split: str, series: str, layer: int, second_value: Any) -> str:
         parts = [f"layer {int(layer)}"] if len(self.layers) > 1 else []
-        parts += [format_strength(second_value)] if self.seconds and pd.notna(second_value) else []
+        parts += [] if no_second(second_value) else [format_second(second_value)]
         several = (len({kind[place] for kind in self.kinds}) > 1 for place in (0, 1))
         parts += [format_label(part) for part, told in zip((split, series), several, strict=True) if told and part]
         return ", ".join(parts)
 
-    def look(self, split: str, series: str, layer: int, second_value: float | str) -> tuple[str, str, str]:
-        second = self.seconds.index(second_value) if pd.notna(second_value) else 0
+    def look(self, split: str, series: str, layer: int, second_value: Any) -> tuple[str, str, str]:
+        second = 0 if no_second(second_value) else self.seconds.index(second_value)
         place = self.layers.index(float(layer))
         several_layers, several_kinds = len(self.layers) > 1, len(self.kinds) > 1
         dash = self.kinds.index((split, series)) if several_kinds else second
         shade = second if self.seconds else dash
-        color = sequential_colors(len(self.layers))[place] if several_layers else self.colors[shade % len(self.colors)]
+        color = (
+            sequential_colors(len(self.layers), self.theme)[place]
+            if several_layers
+            else self.colors[shade % len(self.colors)]
+        )
         symbol = SYMBOLS[(place if several_layers else second) % len(SYMBOLS)]
         return color, symbol, DASHES[dash % len(DASHES)]
 
@@ -128,10 +132,10 @@ def _drawn_points(points: pd.DataFrame) -> pd.DataFrame:
     return newest[newest["state"].isin(_DRAWN_STATES) & np.isfinite(newest["value"].astype(float))]
 
 
-def _same_group(points: pd.DataFrame, split: str, series: str, layer: int, second_value: float | str) -> pd.DataFrame:
+def _same_group(points: pd.DataFrame, split: str, series: str, layer: int, second_value: Any) -> pd.DataFrame:
     same = (points["split"] == split) & (points["series"] == series) & (points["layer"] == layer)
     second = points["second_value"]
-    return points[same & ((second == second_value) if pd.notna(second_value) else second.isna())]
+    return points[same & (second.isna() if no_second(second_value) else second == second_value)]
 
 
 def _horizontal(series: Series, strengths: pd.Series, baseline: bool) -> list[float]:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from werank_core.figures.formats import no_second
 from werank_core.vocabulary import MetricKey, RunState, metric
 
 CONFIDENCE = 0.95
@@ -192,11 +193,11 @@ def distinct(values: Iterable[float] | pd.Series) -> list[float]:
     return [float(value) for value in np.unique(array[np.isfinite(array)])]
 
 
-def distinct_seconds(values: pd.Series) -> list[float | str]:
-    """The different values of a second axis: numbers in rising order, then words in that of the alphabet."""
-    known = set(values.dropna())
-    words = {value for value in known if isinstance(value, str)}
-    return [*distinct(known - words), *sorted(words)]
+def distinct_seconds(values: Iterable[Any]) -> list[Any]:
+    """The different values of a second axis, missing ones left out: numbers rising, then choices as they come."""
+    found = dict.fromkeys(value for value in values if not no_second(value))
+    numbers = sorted(float(value) for value in found if not isinstance(value, str))
+    return [*numbers, *(value for value in found if isinstance(value, str))]
 
 
 _EMPTY: dict[str, pd.Series] = {

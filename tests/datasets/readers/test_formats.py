@@ -260,9 +260,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, files: Files, sente
 def test_a_small_raw_planetoid_folder_is_read(tmp_path: Path) -> None:
     """500 validation nodes are Cora's; counted off here they reached into the test nodes."""
     tiny_planetoid(tmp_path / "raw", np.eye(60))
-    files: dict[str, str | bytes | dict[str, Any]] = {
-        path.name: path.read_bytes() for path in sorted((tmp_path / "raw").iterdir())
-    }
+    files: Files = {path.name: path.read_bytes() for path in sorted((tmp_path / "raw").iterdir())}
     splits = read(tmp_path, files).graph.own_splits
     assert splits is not None
     rows = [np.flatnonzero(part[0]).tolist() for part in (splits.train, splits.validation, splits.test)]
