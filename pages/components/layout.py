@@ -30,7 +30,14 @@ _STYLE = """
   [data-testid="stMetricValue"] { font-size: 1.3rem; }
   [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
   button[kind="primary"], button[kind="primary"] p { color: light-dark(#FFFFFF, #0E1117); }
-  button kbd { color: inherit !important; opacity: 1; }
+  [role="radio"][data-selected="true"]:hover p { color: light-dark(#005A8C, #7CC0EE); }
+  .stMultiSelect span[title] { color: light-dark(#FFFFFF, #0E1117); }
+  button kbd { color: inherit !important; opacity: 1 !important; }
+  /* A finger cannot hover: the toolbar of a chart is always there, and stands above its caption. */
+  @media (hover: none) {
+    .stPlotlyChart { padding-top: 30px; }
+    .stPlotlyChart .modebar-container { top: -30px !important; }
+  }
   [data-testid="stHorizontalBlock"] { row-gap: .5rem; }
   [class*="_live_strip"] { min-height: 2.8rem; justify-content: center; }
   [class*="_relation"] { min-height: 2.5rem; margin: -.7rem 0; }
