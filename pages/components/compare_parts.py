@@ -7,7 +7,7 @@ import streamlit as st
 
 from pages.components import cached
 from pages.components.cached import Made
-from pages.components.charts import Chart, show_chart, show_csv, theme
+from pages.components.charts import Chart, show_chart, show_csv, strength_chart, theme
 from pages.components.comparison import (
     AT,
     Item,
@@ -23,7 +23,6 @@ from pages.components.details import SPECTRA
 from pages.components.plain import plain
 from pages.components.sweep_choice import searched, unique_names
 from werank_core.experiments import EXPERIMENTS, Experiment
-from werank_core.figures.alt_text import strength_alt_text
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.compared_spectra import (
     compared_spectra_alt_text,
@@ -31,8 +30,7 @@ from werank_core.figures.compared_spectra import (
     summarize_compared_spectra,
 )
 from werank_core.figures.formats import format_strength
-from werank_core.figures.strength import plot_strength
-from werank_core.figures.summaries import summarize_strength
+from werank_core.figures.summaries import select_metrics, summarize_strength
 
 MOST = 6
 STRENGTHS_OF = 30
@@ -105,11 +103,10 @@ def show_curves(chosen: Sequence[Item], experiment: Experiment) -> None:
 
     def chart() -> Chart:
         frame = overlaid(chosen)
-        summary = summarize_strength(frame, experiment.headline)
-        figure = plot_strength(
-            summary, frame, experiment.headline, strength_label=label, theme=look, notes=ceiling_notes(frame)
-        )
-        return Chart(figure, strength_alt_text(summary, experiment.headline, label), summary)
+        recorded = [key for key in experiment.headline if len(select_metrics(frame, [key]))]
+        metrics = recorded or list(experiment.headline)
+        summary = summarize_strength(frame, metrics)
+        return strength_chart(summary, frame, metrics, label, theme=look, notes=ceiling_notes(frame))
 
     show_chart(_made("curves", chosen, look, make=chart), "compare_strength")
 

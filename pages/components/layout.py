@@ -35,9 +35,14 @@ _STYLE = """
   button kbd { color: inherit !important; opacity: 1 !important; }
   /* A finger cannot hover: the toolbar of a chart is always there, and stands above its caption. */
   @media (hover: none) {
-    .stPlotlyChart { padding-top: 30px; }
+    [data-testid="stElementContainer"]:has(.stPlotlyChart) { margin-top: 30px; }
+    [data-testid="stElementContainer"]:has(.stPlotlyChart), .stPlotlyChart { overflow: visible !important; }
     .stPlotlyChart .modebar-container { top: -30px !important; }
   }
+  [data-testid^="stMetric"] *, [data-testid="stMetricValue"] {
+    white-space: normal !important; overflow: visible !important;
+  }
+  [data-testid="stPopoverButton"] * { white-space: normal !important; overflow: visible !important; }
   [data-testid="stHorizontalBlock"] { row-gap: .5rem; }
   [class*="_live_strip"] { min-height: 2.8rem; justify-content: center; }
   [class*="_relation"] { min-height: 2.5rem; margin: -.7rem 0; }
@@ -52,6 +57,8 @@ _STYLE = """
   @media (max-width: 640px) {
     .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
     h1 { padding-bottom: 1.1rem !important; }
+  }
+  @media (max-width: 900px) {
     [class*="_card"], [data-testid="stLayoutWrapper"]:has(> [class*="_card"]) {
       height: auto !important; flex: 0 0 auto !important;
     }

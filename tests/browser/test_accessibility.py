@@ -101,9 +101,15 @@ def test_nothing_is_cut_off_on_a_narrow_screen(browser: Any, serve: Serve, width
 CUT_OFF = """() => {
     const box = e => e.getBoundingClientRect();
     const main = box(document.querySelector("[data-testid=stMain]"));
-    return [...document.querySelectorAll("h1, h2, h3, button p, .annotation-text, .gtitle, .xtitle")]
+    const shortened = [...document.querySelectorAll("[data-testid^=stMetric] *, button p")]
+        .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === "hidden");
+    const clipped = [...document.querySelectorAll(".js-plotly-plot")]
+        .filter(e => box(e).bottom > box(e.closest("[data-testid=stElementContainer]")).bottom + 1);
+    return [...shortened, ...clipped,
+            ...document.querySelectorAll("h1, h2, h3, button p, .annotation-text, .gtitle, .xtitle")]
         .filter(e => box(e).width && e.closest("[data-testid=stMain]"))
-        .filter(e => box(e).right > main.right + 1 || box(e).left < main.left - 1)
+        .filter(e => shortened.includes(e) || clipped.includes(e)
+            || box(e).right > main.right + 1 || box(e).left < main.left - 1)
         .map(e => e.textContent);
 }"""
 TOOLBAR_ON_CAPTION = """() => [...document.querySelectorAll(".js-plotly-plot")].flatMap(graph => {
