@@ -1,12 +1,14 @@
 """Small convolutional and residual networks for images given as rows of pixels, written for ONE run."""
 
+import math
 from itertools import pairwise
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from werank_core.models.mlp import ACTIVATIONS, Activation
+from werank_core.config import RankCollapseConfig
+from werank_core.models.mlp import ACTIVATIONS, MLP, Activation
 
 Shape = tuple[int, int, int]
 SMALLEST_SIDE = 4
@@ -126,3 +128,12 @@ def make_image_network(kind: Literal["cnn", "resnet"], shape: Shape, num_classes
     """The network of that kind; `options` as in `CNN`."""
     network = CNN if kind == "cnn" else ResNet
     return network(shape, num_classes, **options)  # type: ignore[arg-type]
+
+
+def make_classifier(config: RankCollapseConfig, shape: Shape) -> nn.Module:
+    """The classifier that a config describes: fully connected on the pixels, convolutional or residual."""
+    options = {"activation": config.activation, "bias": config.bias, "batch_norm": config.batch_norm}
+    if config.model == "mlp":
+        hidden = [config.width] * (config.depth - 1)
+        return MLP([math.prod(shape), *hidden, config.classes], **options)  # type: ignore[arg-type]
+    return make_image_network(config.model, shape, config.classes, depth=config.depth, width=config.width, **options)

@@ -1,6 +1,6 @@
 """The data of a `rank_collapse` batch: one split for every distinct seed and cluster noise, stacked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +23,13 @@ from werank_core.metrics.collapse import class_means, cluster_labels
 from werank_core.metrics.rank import evaluation_rows
 from werank_core.streams import Purpose, stream_seed
 from werank_core.theory.least_squares import whitened_inputs
-from werank_core.training.stacked import Runs, distinct
+from werank_core.training.draws import BatchOrder, sent
+from werank_core.training.run_blocks import Block
+from werank_core.training.stacked import Runs, State, distinct
 
 MOST_TEST_IMAGES = 10_000
+# Numbers in the rows of all runs that are gathered once for all steps.
+KEPT_NUMBERS = 2**26
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,46 @@ class CollapseData:
         return self.train.shape[1]
 
     @cached_property
-    def centroids(self) -> tuple[Tensor, Tensor]:
-        """Class means `(S, K, d)` of the training rows and their weights n_k/N `(S, K)`; an absent class weighs 0."""
-        means = class_means(self.train, self.train_labels, self.num_classes).nan_to_num()
-        members = self.train_labels[..., None] == torch.arange(self.num_classes, device=self.train.device)
-        return means.to(self.train.dtype), members.to(self.train.dtype).mean(1)
+    def centroids(self) -> State:
+        """Class means of every run's rows as `rows`, `labels` and `weights` n_k/N; an absent class weighs 0."""
+        means = class_means(self.train, self.train_labels, self.num_classes).nan_to_num().to(self.train.dtype)
+        classes = torch.arange(self.num_classes, device=self.train.device)
+        shares = (self.train_labels[..., None] == classes).to(self.train.dtype).mean(1)
+        labels = classes.expand(len(self.of_run), -1)
+        return {"rows": means[self.of_run], "labels": labels, "weights": shares[self.of_run]}
 
     def batch(self, runs: Runs, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Training rows `(R', B, d)` and labels `(R', B)` of some runs, given their row numbers `(R', B)`."""
         split = self.of_run[runs][:, None]
         return self.train[split, rows], self.train_labels[split, rows]
+
+
+class CollapseBatches:
+    """The rows that a step sees: of every run, in the order of its model seed.
+
+    Args: size: B; 0 is the full batch, and so is what is larger.
+    """
+
+    def __init__(self, data: CollapseData, model_seeds: Sequence[int], size: int) -> None:
+        self._data, self.size = data, min(size or data.num_rows, data.num_rows)
+        seeds, of_run = distinct(model_seeds)
+        self._orders = [BatchOrder(seed, data.num_rows, self.size) for seed in seeds]
+        self._device, self._of_run = data.train.device, of_run.to(data.train.device)
+        self._once = self.size == data.num_rows and data.train[0].numel() * len(of_run) <= KEPT_NUMBERS
+
+    def at(self, step: int) -> Callable[[Block], State]:
+        """`rows` `(R', B, d)`, `labels` and `weights` 1/B of a step; a full batch of moderate size is gathered once."""
+        order = sent(torch.stack([order.rows(step) for order in self._orders]), self._device)
+
+        def of_block(block: Block) -> State:
+            if block.kept:
+                return block.kept
+            rows, labels = self._data.batch(block.runs, order[self._of_run[block.runs]])
+            found = {"rows": rows, "labels": labels, "weights": rows.new_full(labels.shape, 1 / self.size)}
+            block.kept.update(found if self._once else {})
+            return found
+
+        return of_block
 
 
 def collapse_data(

@@ -1,25 +1,21 @@
 """The `graph` experiment: BGRL and other objectives on a whole graph, with and without a spectral penalty."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from werank_core.config.graph import GraphConfig
 from werank_core.models.precision import fast_float32
-from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
 from werank_core.training.checkpoints import Tree
 from werank_core.training.clocks import StepClock, times_as_long
-from werank_core.training.draws import sent
 from werank_core.training.engine import Engine, Inputs
-from werank_core.training.graph_data import GraphData, block_size, load_graph_data
-from werank_core.training.graph_measures import graph_measures, outputs_of, picture, probe_values
+from werank_core.training.graph_data import GraphViews, block_size, load_graph_data
+from werank_core.training.graph_measures import graph_measures, joined, outputs_of, picture, probe_values
 from werank_core.training.graph_network import GraphLoss, new_networks
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import Adam, Decay, cosine_factor
@@ -53,9 +49,7 @@ class GraphSSL:
         # One entry a run; runs of one data seed share it, and all runs share a graph that is not drawn.
         found = load_graph_data(self.config, set(batch.column("data_seed")), root, device)
         self.data = [found[seed] for seed in batch.column("data_seed")]
-        # Runs that agree in both seeds share views and initial weights.
-        self._seeds: list[Seeds] = list(zip(batch.column("model_seed"), batch.column("data_seed"), strict=True))
-        self._generators = {seeds: seeded_generator(Purpose.TRAINING, seeds[0]) for seeds in self._seeds}
+        self._views = GraphViews(self.data, batch.configs, device)
         self._strengths = torch.tensor(batch.column("strength"), device=device)
         self._untrained = torch.full((len(batch),), torch.nan, dtype=torch.float64)
         self.engine = self._new_engine(block or block_size(self.config, self.data[0], len(batch), device))
@@ -64,7 +58,7 @@ class GraphSSL:
     @torch.no_grad()
     def _new_engine(self, size: int) -> Engine:
         d_in = self.data[0].graph.features.shape[1]
-        networks, encoders = zip(*(new_networks(self.config, d_in, seed) for seed, _ in self._seeds), strict=True)
+        networks, encoders = zip(*(new_networks(self.config, d_in, seed) for seed, _ in self._views.seeds), strict=True)
         for network, data in zip(networks, self.data, strict=True):
             # Running statistics of the untrained encoder, so that it too is measured with a working BatchNorm.
             network.to(self._device)(data.graph.view())
@@ -87,8 +81,7 @@ class GraphSSL:
     @property
     def tree(self) -> Tree:
         """What a checkpoint keeps."""
-        generators = {f"{model}-{data}": generator for (model, data), generator in self._generators.items()}
-        return {"engine": self.engine.tree, "generators": generators, "untrained": self._untrained}
+        return {"engine": self.engine.tree, "views": self._views.tree, "untrained": self._untrained}
 
     # -- training -----------------------------------------------------------------------------------------------
 
@@ -97,28 +90,20 @@ class GraphSSL:
         with self._clock:
             self.last_losses = self.engine.step(step, self.inputs())
 
-    def inputs(self, generators: Mapping[Seeds, torch.Generator] | None = None) -> Inputs:
+    def inputs(self) -> Inputs:
         """What every run's loss reads: its strength and two freshly drawn views, the same for runs that share them."""
-        generators, data = generators or self._generators, dict(zip(self._seeds, self.data, strict=True))
-        draws = {seeds: _uniform(data[seeds], generator, self._device) for seeds, generator in generators.items()}
-        made: dict[tuple[Seeds, object], State] = {}
-        keys = [(seeds, config.drop_rates) for seeds, config in zip(self._seeds, self._batch.configs, strict=True)]
-        for seeds, rates in keys:
-            if (seeds, rates) not in made:
-                made[seeds, rates] = _views(data[seeds], draws[seeds], rates)
-        each = [made[key] | {"strength": strength} for key, strength in zip(keys, self._strengths, strict=True)]
-        return lambda block: [each[run] for run in block.numbers]
+        return self._of_blocks(self._views.drawn())
 
-    def _same_inputs(self) -> Inputs:
-        """Inputs that are the same at every record."""
-        return self.inputs({seeds: seeded_generator(Purpose.MEASURING, seeds[0]) for seeds in self._seeds})
+    def _of_blocks(self, views: Sequence[State]) -> Inputs:
+        each = [own | {"strength": strength} for own, strength in zip(views, self._strengths, strict=True)]
+        return lambda block: [each[run] for run in block.numbers]
 
     # -- measuring ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def measure(self, step: int) -> tuple[Values, Arrays]:
         """Loss on fixed views, ranks, collapse, response; the probe at the start and the end, a picture at the end."""
-        losses = self.engine.losses(self._same_inputs())
+        losses = self.engine.losses(self._of_blocks(self._views.same()))
         values = on_rows("all", {name: losses[name] for name in ("loss", "objective")})
         weights = list(weights_of(self.model.parameters, "encoder.convolutions").values())
         spectra, ranks = ssl_measures.weight_measures(weights)
@@ -131,7 +116,7 @@ class GraphSSL:
 
     def _measure_run(self, step: int, run: int, probed: dict[Seeds, tuple[Values, Arrays]]) -> tuple[Values, Arrays]:
         """What needs one run's representations of the whole graph, (1, ...): they are gone before the next run's."""
-        data, seeds = self.data[run], self._seeds[run]
+        data, seeds = self.data[run], self._views.seeds[run]
         outputs = outputs_of(self.model, run, data)
         values, arrays = graph_measures(outputs, data, self.config)
         if step in (0, self.num_steps):
@@ -158,24 +143,7 @@ class GraphSSL:
         parameters, frozen = (
             {name: t[:1].clone() for name, t in part.items()} for part in (self.engine.parameters, self.engine.frozen)
         )
-        loss, inputs = self.losses[id(self.data[0].graph)], self._same_inputs()
+        loss, inputs = self.losses[id(self.data[0].graph)], self._of_blocks(self._views.same())
         cut = [Block(PerRun(each), (0,), slice(0, 1)) for each in (loss, loss.without_penalty())]
         calls = [partial(block_gradients, block, parameters, frozen, inputs(block)) for block in cut]
         return times_as_long(calls[0], calls[1])
-
-
-def joined(parts: Sequence[Mapping[Any, Tensor]]) -> dict[Any, Tensor]:
-    """Values of single runs (1, ...) put together along the run axis."""
-    return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
-
-
-def _uniform(data: GraphData, generator: torch.Generator, device: str) -> list[tuple[Tensor, Tensor]]:
-    """Draws in [0, 1) for the directed edges and the feature columns of two views, drawn on the CPU everywhere."""
-    sizes = data.graph.propagation.num_entries, data.graph.features.shape[1]
-    return [tuple(sent(torch.rand(size, generator=generator), device) for size in sizes) for _ in range(2)]  # type: ignore[misc]
-
-
-def _views(data: GraphData, draws: Sequence[tuple[Tensor, Tensor]], rates: Sequence[tuple[float, float]]) -> State:
-    """The tensors of two augmented views, under "view_1." and "view_2."."""
-    views = [data.graph.augmented(uniform, *rate) for uniform, rate in zip(draws, rates, strict=True)]
-    return {f"view_{i}.{name}": tensor for i, view in enumerate(views, 1) for name, tensor in view.tensors().items()}

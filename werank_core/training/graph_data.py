@@ -1,6 +1,6 @@
-"""What all graph runs of one data seed share on the training device: the graph, its labels, its splits, its memory."""
+"""What graph runs share on the training device: the graph of a data seed, labels, splits, memory, and drawn views."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,9 @@ from werank_core.metrics.rank import evaluation_rows
 from werank_core.models.graph_view import AugmentableGraph, GraphView
 from werank_core.models.propagate import SparseFeatures, propagation, sparse_features
 from werank_core.streams import Purpose, seeded_generator
+from werank_core.training.checkpoints import Tree
+from werank_core.training.draws import sent
+from werank_core.training.stacked import State
 
 DROPPED_EDGES = 0.1
 NOISE = 0.1
@@ -72,6 +75,50 @@ class GraphData:
         )
         changed = replace(self.graph, features=noisy)
         return self.graph.view(kept), changed.view(), float(noise.norm())
+
+
+class GraphViews:
+    """What is drawn for a step: two augmented views for every run, the same for runs that share seeds and rates."""
+
+    def __init__(self, data: Sequence[GraphData], configs: Sequence[GraphConfig], device: str) -> None:
+        self.seeds = [(config.model_seed, config.data_seed) for config in configs]
+        self._data, self._device = dict(zip(self.seeds, data, strict=True)), device
+        self._rates = [config.drop_rates for config in configs]
+        self._generators = self._new_generators(Purpose.TRAINING)
+
+    @property
+    def tree(self) -> Tree:
+        """What a checkpoint keeps of it."""
+        return {f"{model}-{data}": generator for (model, data), generator in self._generators.items()}
+
+    def drawn(self) -> list[State]:
+        """The next views."""
+        return self._views(self._generators)
+
+    def same(self) -> list[State]:
+        """Views for records, every time the same."""
+        return self._views(self._new_generators(Purpose.MEASURING))
+
+    def _new_generators(self, purpose: Purpose) -> dict[tuple[int, int], torch.Generator]:
+        return {seeds: seeded_generator(purpose, seeds[0]) for seeds in self.seeds}
+
+    def _views(self, generators: Mapping[tuple[int, int], torch.Generator]) -> list[State]:
+        """One mapping a run, its tensors under "view_1." and "view_2."; draws are made on the CPU everywhere."""
+        draws = {seeds: self._uniform(self._data[seeds], generator) for seeds, generator in generators.items()}
+        keys = list(zip(self.seeds, self._rates, strict=True))
+        made: dict[object, State] = {}
+        for seeds, rates in dict.fromkeys(keys):
+            augmented = self._data[seeds].graph.augmented
+            views = [augmented(uniform, *rate) for uniform, rate in zip(draws[seeds], rates, strict=True)]
+            tensors = ((f"view_{i}.", view.tensors()) for i, view in enumerate(views, 1))
+            made[seeds, rates] = {view + name: tensor for view, part in tensors for name, tensor in part.items()}
+        return [made[key] for key in keys]
+
+    def _uniform(self, data: GraphData, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+        """Draws in [0, 1) for the directed edges and the feature columns of two views."""
+        edges, columns = data.graph.propagation.num_entries, data.graph.features.shape[1]
+        drawn = [sent(torch.rand(size, generator=generator), self._device) for size in (edges, columns, edges, columns)]
+        return [(drawn[0], drawn[1]), (drawn[2], drawn[3])]
 
 
 def make_graph(config: GraphConfig, data_seed: int, root: Path) -> Graph:

@@ -1,6 +1,8 @@
 """What a graph run records: rank, collapse, probe, over-smoothing and response, of all runs that share a graph."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,3 +77,8 @@ def picture(representations: Tensor, data: GraphData) -> Arrays:
     sign = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
     labels = data.labels[rows].expand(len(z), -1)
     return {("picture", 0): torch.where(finite, centred @ (axes * sign), torch.nan), ("picture_labels", 0): labels}
+
+
+def joined(parts: Sequence[Mapping[Any, Tensor]]) -> dict[Any, Tensor]:
+    """Values of single runs (1, ...) put together along the run axis."""
+    return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}

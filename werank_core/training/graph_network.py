@@ -10,8 +10,8 @@ from werank_core import objectives
 from werank_core.config.graph import GraphConfig
 from werank_core.models.gcn import GCNEncoder, Predictor, reset_parameters
 from werank_core.models.graph_view import AugmentableGraph, GraphView
-from werank_core.regularizers import layer_weights, total_penalty
 from werank_core.streams import Purpose, stream_seed
+from werank_core.training.ssl_losses import objective_of, penalty_of
 from werank_core.training.stacked import CallableWith, State
 
 
@@ -54,7 +54,6 @@ class GraphLoss:
     def __init__(self, config: GraphConfig, graph: AugmentableGraph, network: GraphNetwork, target: GCNEncoder) -> None:
         self._config, self._graph = config, graph
         self._network, self._target = CallableWith(network), CallableWith(target)
-        self._layer_weights = layer_weights(config.schedule, config.depth)
         self._penalised = True
 
     def without_penalty(self) -> "GraphLoss":
@@ -77,12 +76,7 @@ class GraphLoss:
         one, two = (self._network(state, view)[1] for view in (view_1, view_2))
         if config.objective == "bgrl":
             return self._bgrl(one, two, frozen, view_1, view_2)
-        if config.objective == "barlow_twins":
-            return objectives.barlow_twins(one, two, redundancy_weight=config.redundancy_weight)
-        if config.objective == "vicreg":
-            names = ("invariance_weight", "variance_weight", "covariance_weight")
-            return objectives.vicreg(one, two, **{name: getattr(config, name) for name in names})
-        return objectives.grace(one, two, config.temperature)
+        return objective_of(config, one, two)
 
     def _bgrl(self, one: Tensor, two: Tensor, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
         """2 - cos(q1, y2) - cos(q2, y1) meaned over nodes; the target's BatchNorm runs in training mode."""
@@ -93,12 +87,8 @@ class GraphLoss:
 
     def _penalty(self, parameters: State) -> Tensor:
         convolutions = [parameters[f"encoder.convolutions.{layer}.weight"] for layer in range(self._config.depth)]
-        name, gram = self._config.penalty, self._config.gram
-        penalty = total_penalty(convolutions, name, self._layer_weights, gram)
-        if self._config.penalize_head and self._config.head_width:
-            head = [parameters[f"head.{part}.weight"] for part in ("first", "second")]
-            penalty = penalty + total_penalty(head, name, (1.0, 1.0), gram)
-        return penalty
+        head = ["head.first.weight", "head.second.weight"] if self._config.head_width else []
+        return penalty_of(self._config, convolutions, [parameters[name] for name in head])
 
 
 def _laid_out(state: State, prefix: str) -> State:

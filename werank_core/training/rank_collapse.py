@@ -1,15 +1,14 @@
 """The `rank_collapse` experiment: classifiers trained with weight decay, their rank, collapse and certificate."""
 
-import math
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from werank_core.config import RankCollapseConfig
-from werank_core.models.cnn import make_image_network
-from werank_core.models.mlp import MLP, initialize
+from werank_core.models.cnn import make_classifier
+from werank_core.models.mlp import initialize
 from werank_core.regularizers import layer_weights, total_penalty
 from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
@@ -17,33 +16,22 @@ from werank_core.training import collapse_measures as measures
 from werank_core.training import collapse_theory as theory
 from werank_core.training import loop
 from werank_core.training.checkpoints import Tree
-from werank_core.training.collapse_data import collapse_data
+from werank_core.training.collapse_data import CollapseBatches, collapse_data
 from werank_core.training.collapse_trace import Passes, sample_losses
-from werank_core.training.draws import BatchOrder, sent
 from werank_core.training.engine import Engine, Inputs, constant
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import Decay, cosine_factor, make_optimizer
 from werank_core.training.recorder import Recorder, Workplace
-from werank_core.training.run_blocks import Block, of_runs
-from werank_core.training.stacked import StackedModel, State, distinct, squared_norm, weights_of
+from werank_core.training.run_blocks import of_runs
+from werank_core.training.stacked import StackedModel, State, squared_norm, weights_of
 
 # Numbers in the widest activation of the runs that step together: more leave the caches, fewer waste calls.
 STEP_NUMBERS = 2**19
-KEPT_NUMBERS = 2**26
 
 
 def train(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
     """Train a batch of `rank_collapse` runs; True when it reached the end."""
     return loop.train(RankCollapse(batch, place.device, folder=place.data_folder), batch, recorder, place)
-
-
-def make_network(config: RankCollapseConfig, shape: tuple[int, int, int]) -> nn.Module:
-    """The classifier of ONE run, for images of channels, height and width."""
-    options = {"activation": config.activation, "bias": config.bias, "batch_norm": config.batch_norm}
-    if config.model == "mlp":
-        hidden = [config.width] * (config.depth - 1)
-        return MLP([math.prod(shape), *hidden, config.classes], **options)  # type: ignore[arg-type]
-    return make_image_network(config.model, shape, config.classes, depth=config.depth, width=config.width, **options)
 
 
 class RankCollapse:
@@ -55,7 +43,7 @@ class RankCollapse:
         self.config: RankCollapseConfig = batch.config
         self.num_steps = self.config.num_steps
         self.data = collapse_data(batch.configs, folder, device, dtype)
-        modules = [make_network(self.config, self.data.shape).to(dtype) for _ in batch.runs]
+        modules = [make_classifier(self.config, self.data.shape).to(dtype) for _ in batch.runs]
         for module, config in zip(modules, batch.configs, strict=True):
             initialize(module, seeded_generator(Purpose.INITIALIZATION, config.model_seed), self.config.init)
         self.model = StackedModel(modules, device)
@@ -63,12 +51,9 @@ class RankCollapse:
             torch.tensor(batch.column(name), device=device, dtype=dtype) for name in ("strength", "werank_strength")
         )
         self._penalised = any(batch.column("werank_strength"))
-        self._batch_size = min(self.config.batch_size or self.data.num_rows, self.data.num_rows)
-        seeds, order_of_run = distinct(batch.column("model_seed"))
-        self._orders = [BatchOrder(seed, self.data.num_rows, self._batch_size) for seed in seeds]
-        self._order_of_run = order_of_run.to(device)
+        self._batches = CollapseBatches(self.data, batch.column("model_seed"), self.config.batch_size)
         self.passes = Passes(self.model, self.data, self.config)
-        size = self.passes.size(STEP_NUMBERS, self._batch_size)
+        size = self.passes.size(STEP_NUMBERS, self._batches.size)
         self.engine = self._new_engine(batch, self.model, size)
         self.twin = self._new_engine(batch, self.model.twin(), len(batch)) if self.config.centroid_loss else None
         if self.twin:
@@ -95,30 +80,12 @@ class RankCollapse:
         """One optimizer step of every run that still trains, and of its twin on the class means, weighted n_k/N."""
         self.engine.step(step, self.inputs(step))
         if self.twin:
-            self.twin.step(step, of_runs(self._twin_inputs))
-
-    @cached_property
-    def _twin_inputs(self) -> State:
-        (means, shares), split = self.data.centroids, self.data.of_run
-        labels = torch.arange(self.data.num_classes, device=split.device).expand(len(split), -1)
-        return {"rows": means[split], "labels": labels, "weights": shares[split], "alpha": self._alphas}
+            self.twin.step(step, of_runs(self.data.centroids | {"alpha": self._alphas}))
 
     def inputs(self, step: int) -> Inputs:
-        """Rows `(R', B, d)` of a step, their labels and weights 1/B; a full batch of moderate size is gathered once."""
-        full = self._batch_size == self.data.num_rows
-        once = full and self.data.train[0].numel() * len(self._alphas) <= KEPT_NUMBERS
-        order = sent(torch.stack([order.rows(step) for order in self._orders]), self._alphas.device)
-
-        def of_block(block: Block) -> State:
-            if block.kept:
-                return block.kept
-            rows, labels = self.data.batch(block.runs, order[self._order_of_run[block.runs]])
-            weights = rows.new_full(labels.shape, 1 / labels.shape[1])
-            found = {"rows": rows, "labels": labels, "weights": weights, "alpha": self._alphas[block.runs]}
-            block.kept.update(found if once else {})
-            return found
-
-        return of_block
+        """Rows of a step, their labels and weights, and WERank's strength."""
+        rows = self._batches.at(step)
+        return lambda block: rows(block) | {"alpha": self._alphas[block.runs]}
 
     def _loss(self, parameters: State, frozen: State, inputs: State) -> State:
         """Σ_i w_i loss_i + α Σ werank(W_l)."""

@@ -206,19 +206,19 @@ def plain_mlp(module: nn.Module) -> MLP | None:
     return module if isinstance(module, MLP) and all(isinstance(n, nn.Identity) for n in module.norms) else None
 
 
-def stacked_mlp(module: MLP, state: Mapping[str, Tensor], rows: Tensor) -> Tensor:
+def stacked_mlp(module: MLP, state: Mapping[str, Tensor], rows: Tensor, *, under: str = "") -> Tensor:
     """The MLP's output for every run.
 
     Args:
         module: the skeleton; its own parameters are not used.
-        state: stacked parameters by the module's names.
+        state: stacked parameters by the module's names under a prefix.
         rows: `(R, B, d)`.
     Returns: `(R, B, K)`.
     """
     last = len(module.layers) - 1
     for index in range(last + 1):
-        weight = state[f"layers.{index}.weight"]
-        bias = state.get(f"layers.{index}.bias")
+        weight = state[f"{under}layers.{index}.weight"]
+        bias = state.get(f"{under}layers.{index}.bias")
         if bias is not None and index < last and isinstance(module.activation, nn.ReLU):
             rows = _ReLULayer.apply(rows, weight, bias[:, None])  # type: ignore[no-untyped-call]
             continue

@@ -1,7 +1,5 @@
 """The `toy_ssl` experiment: an encoder trained on two noisy views, with and without a spectral penalty."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -10,7 +8,6 @@ from werank_core.config import ToySSLConfig
 from werank_core.metrics.sensitivity import response_sensitivity
 from werank_core.models.mlp import initialize
 from werank_core.models.ssl_network import SSLNetwork
-from werank_core.regularizers import layer_weights, total_penalty
 from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
@@ -20,9 +17,12 @@ from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import Decay, make_optimizer
 from werank_core.training.recorder import Recorder, Workplace, on_rows
 from werank_core.training.run_blocks import of_runs
-from werank_core.training.stacked import StackedModel, State, map_runs, squared_norm, weights_of
+from werank_core.training.ssl_losses import objective_of, penalty_of
+from werank_core.training.stacked import StackedModel, State, squared_norm, stacked_mlp, weights_of
 from werank_core.training.toy_data import ToyData
 from werank_core.vocabulary import KMEANS
+
+PARTS = ("encoder", "projector", "predictor")
 
 
 def train(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
@@ -53,7 +53,6 @@ class ToySSL:
             target=self.model.parameters if self.config.objective == "byol" else None,
             decay=lambda step: self.config.ema_decay,
         )
-        self._layer_weights = layer_weights(self.config.schedule, self.config.depth)
 
     @property
     def tree(self) -> Tree:
@@ -74,36 +73,29 @@ class ToySSL:
     def _loss(self, parameters: State, frozen: State, inputs: State) -> State:
         """L_ssl + α Σ w_l penalty(W_l) and its parts, each `(R,)`; views `(R, 2, B, d)`.
 
-        The network is mapped over runs; objectives and penalties take the run axis as a leading axis themselves.
+        Network, objectives and penalties take the run axis as a leading axis.
         """
-        objective, penalty = self._objective(parameters, frozen, inputs["views"]), self._penalty(parameters)
+        objective = self._objective(parameters, frozen, inputs["views"])
+        encoder, projector, predictor = (list(weights_of(parameters, part).values()) for part in PARTS)
+        penalty = penalty_of(self.config, encoder, projector + predictor)
         return {"loss": objective + inputs["strength"] * penalty, "objective": objective, "penalty": penalty}
 
-    def _penalty(self, parameters: State) -> Tensor:
-        penalty, gram = self.config.penalty, self.config.gram
-        total = total_penalty(list(weights_of(parameters, "encoder").values()), penalty, self._layer_weights, gram)
-        head = [weight for part in ("projector", "predictor") for weight in weights_of(parameters, part).values()]
-        if not (head and self.config.penalize_head):
-            return total
-        return total + total_penalty(head, penalty, (1.0,) * len(head), gram)
+    def _outputs(self, state: State, rows: Tensor, under: str = "") -> list[Tensor]:
+        """Representations, embeddings and predictions `(R, ..., width)` of rows `(R, ..., d)`: `SSLNetwork` stacked."""
+        outputs = [rows.flatten(1, -2)]
+        for part in PARTS:
+            module = getattr(self.model.skeleton, part)
+            outputs.append(stacked_mlp(module, state, outputs[-1], under=f"{under}{part}."))
+        return [out.reshape(*rows.shape[:-1], -1) for out in outputs[1:]]
 
     def _objective(self, parameters: State, frozen: State, views: Tensor) -> Tensor:
-        config = self.config
-        _, embeddings, predictions = map_runs(self.model.call, parameters, views)
-        view_1, view_2 = embeddings.unbind(1)
-        if config.objective == "infonce":
-            return objectives.infonce(
-                view_1, view_2, config.temperature, normalize=config.normalize, symmetric=config.symmetric
-            )
-        if config.objective == "vicreg":
-            names = ("invariance_weight", "variance_weight", "covariance_weight")
-            return objectives.vicreg(view_1, view_2, **{name: getattr(config, name) for name in names})
-        if config.objective == "barlow_twins":
-            return objectives.barlow_twins(view_1, view_2, redundancy_weight=config.redundancy_weight)
+        _, embeddings, predictions = self._outputs(parameters, views)
+        if self.config.objective != "byol":
+            return objective_of(self.config, embeddings[:, 0], embeddings[:, 1])
         with torch.no_grad():
-            targets = map_runs(partial(self.model.call, under="target."), frozen, views)[1]
+            targets = self._outputs(frozen, views, under="target.")[1]
         loss = objectives.byol(predictions[:, 0], targets[:, 1])
-        return (loss + objectives.byol(predictions[:, 1], targets[:, 0])) / 2 if config.symmetric else loss
+        return (loss + objectives.byol(predictions[:, 1], targets[:, 0])) / 2 if self.config.symmetric else loss
 
     # -- measuring ----------------------------------------------------------------------------------------------
 
@@ -114,23 +106,22 @@ class ToySSL:
         inputs = {"views": views[..., : self.data.batch_size, :], "strength": self._strengths}
         losses = self.engine.losses(of_runs(inputs))
         loss = losses["loss"] + self._decays / 2 * squared_norm(self.model.parameters)
-        representations, embeddings = self._outputs(self.data.test_rows)
+        representations, embeddings = self._measured(self.data.test_rows)
         spectra, ranks = ssl_measures.representation_measures(representations, embeddings)
         weights = [ssl_measures.exact(weight) for weight in weights_of(self.model.parameters, "encoder").values()]
         weight_spectra, weight_ranks = ssl_measures.weight_measures(weights)
         held_out = ranks | {"loss": loss, "objective": losses["objective"]}
         rows = ssl_measures.exact(self.data.test_rows)
         held_out["response_sensitivity"] = response_sensitivity(
-            lambda moved: self._outputs(moved.to(self._strengths.device))[0], rows, 0.1 * noise[:, 0].to(rows.device)
+            lambda moved: self._measured(moved.to(self._strengths.device))[0], rows, 0.1 * noise[:, 0].to(rows.device)
         )
         held_out |= self._class_metrics(representations, with_probe=step in (0, self.num_steps))
         values = on_rows("test", held_out) | {"penalty": losses["penalty"]}
         return values | weight_ranks | ssl_measures.layer_alignments(weights), weight_spectra | spectra
 
-    def _outputs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _measured(self, rows: Tensor) -> list[Tensor]:
         """Representations and embeddings of every run, where float64 exists."""
-        outputs = map_runs(self.model.call, self.model.parameters, rows)
-        return ssl_measures.exact(outputs[0]), ssl_measures.exact(outputs[1])
+        return [ssl_measures.exact(part) for part in self._outputs(self.model.parameters, rows)[:2]]
 
     def _class_metrics(self, representations: Tensor, *, with_probe: bool) -> Values:
         """Collapse measures against the labels, or against k-means clusters where there are none."""
@@ -142,6 +133,6 @@ class ToySSL:
         values = ssl_measures.collapse_metrics(representations, labels, self.data.num_classes)
         if not with_probe:
             return values
-        train = self._outputs(self.data.evaluated("train_rows"))[0]
+        train = self._measured(self.data.evaluated("train_rows"))[0]
         train_labels = ssl_measures.exact(self.data.evaluated("train_labels"))
         return values | ssl_measures.probe_metrics(train, train_labels, representations, labels)
