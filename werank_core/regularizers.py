@@ -285,5 +285,7 @@ def _weighted_penalty(group: Sequence[tuple[Tensor, float]], penalty: Callable[[
         weight, w = group[0]
         return w * penalty(weight)
     values = penalty(torch.stack([weight for weight, _ in group]))
-    scales = values.new_tensor([w for _, w in group]).reshape(-1, *(1,) * (values.ndim - 1))
-    return (scales * values).sum(0)
+    if any(w != 1 for _, w in group):
+        # numbers, not a tensor of them: a GPU would wait for its copy
+        values = torch.stack([w * value for value, (_, w) in zip(values, group, strict=True)])
+    return values.sum(0)

@@ -62,24 +62,41 @@ def test_a_run_trains_and_resumes_on_the_device_with_the_numbers_of_the_cpu(
         assert there.values[-1][key] == pytest.approx(here.values[-1][key], rel=1e-3, abs=1e-5, nan_ok=True), key
 
 
+def new_task(name: str, config: ExperimentConfig) -> Any:
+    batch = batch_of(name, config)
+    if name == "graph":
+        return GraphSSL(batch, Path(), "cuda:0")
+    return {"toy_ssl": ToySSL, "rank_collapse": RankCollapse}[name](batch, "cuda:0")
+
+
 TASKS: dict[str, Any] = {
-    "toy_ssl": lambda: ToySSL(batch_of("toy_ssl", TOY), "cuda:0"),
-    "graph": lambda: GraphSSL(batch_of("graph", GRAPH), Path(), "cuda:0"),
-    "rank_collapse": lambda: RankCollapse(batch_of("rank_collapse", CLASSIFIER), "cuda:0"),
+    "toy_ssl": lambda: new_task("toy_ssl", TOY),
+    "graph": lambda: new_task("graph", GRAPH),
+    "rank_collapse": lambda: new_task("rank_collapse", CLASSIFIER),
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "waits", "kernels"), [("toy_ssl", 3, 160), ("graph", 4, 560), ("rank_collapse", 5, 120)]
-)
-def test_a_step_waits_rarely_and_launches_few_kernels(name: str, waits: int, kernels: int) -> None:
+@pytest.mark.parametrize(("name", "kernels"), [("toy_ssl", 114), ("graph", 344), ("rank_collapse", 38)])
+def test_a_step_never_waits_and_launches_few_kernels(name: str, kernels: int) -> None:
+    """Two runs; layer weights, draws, blocks and schedules are known to the host before."""
     with simulated() as log:
         task = TASKS[name]()
         task.advance(0)
         log.clear()
         task.advance(1)
-    assert log.num_waits <= waits, log.waits
+    assert not log.num_waits, log.waits
     assert log.num_kernels <= kernels, log.kernels.most_common(20)
+
+
+@pytest.mark.parametrize(("name", "config"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
+def test_no_setting_makes_a_step_wait(name: str, config: ExperimentConfig) -> None:
+    """But penalties by eigenvalues: whether they were found is known on the device first."""
+    with simulated() as log:
+        task = new_task(name, config.replaced(**({"alpha_schedule": "linear"} if name != "rank_collapse" else {})))
+        task.advance(0)
+        log.clear()
+        task.advance(1)
+    assert {why for why, _ in log.waits} <= ({"_linalg_eigh"} if "srip" in str(config) else set())
 
 
 def test_the_simulation_catches_a_tensor_on_the_wrong_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,36 +28,45 @@ class Decay:
 
 
 class StackedOptimizer(ABC):
-    """State tensors beside the parameters; `step` changes the parameters in place."""
+    """Steps of all parameters of all runs at once, elementwise.
+
+    The tensors of `parameters` are replaced by views of one matrix `(R, P)`, a run a row: a step is a few calls and
+    kernels, however many layers there are. State tensors are matrices like it.
+    """
 
     def __init__(self, parameters: State, rates: Sequence[float], decay: Decay | None = None) -> None:
-        self.parameters = parameters
+        self._names = list(parameters)
+        self._weights = torch.cat([p.flatten(1) for p in parameters.values()], dim=1)
+        sizes = [p[0].numel() for p in parameters.values()]
+        for (name, p), part in zip(list(parameters.items()), torch.split(self._weights, sizes, dim=1), strict=True):
+            parameters[name] = part.view(p.shape)
         self.state: State = {}
-        like = {p.ndim: p for p in parameters.values()}
-        self._rates = self._moving = {ndim: per_run(rates, p) for ndim, p in like.items()}
-        self._decay = decay if decay and any(decay.strengths) else Decay((), ())
-        self._decays = {ndim: per_run(self._decay.strengths, p) for ndim, p in like.items()}
+        self._rates = self._moving = per_run(rates, self._weights)
+        self._coupled, self._decays = decay is None or decay.coupled, None
+        if decay and any(decay.strengths):
+            self._decays = per_run(decay.strengths, self._weights)
+            if set(decay.names) != set(self._names):
+                decayed = torch.tensor([name in decay.names for name in parameters])
+                self._decays = self._decays * decayed.repeat_interleave(torch.tensor(sizes)).to(self._decays)
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor], factor: float = 1.0) -> None:
         """One update; `factor` scales every learning rate (a schedule)."""
-        rates = {ndim: rate * factor for ndim, rate in self._moving.items()}
-        for name, parameter in self.parameters.items():
-            gradient, rate, decay = gradients[name], rates[parameter.ndim], self._decays[parameter.ndim]
-            if name in self._decay.names and self._decay.coupled:
-                gradient = torch.addcmul(gradient, decay, parameter)
-            elif name in self._decay.names:
-                parameter.mul_(1 - rate * decay)
-            self._update(name, parameter, gradient, rate)
+        gradient = torch.cat([gradients[name].flatten(1) for name in self._names], dim=1)
+        rates = self._moving * factor
+        if self._decays is not None and self._coupled:
+            gradient.addcmul_(self._decays, self._weights)
+        elif self._decays is not None:
+            self._weights.mul_(1 - rates * self._decays)
+        self._update(gradient, rates)
 
     def stop(self, runs: Tensor) -> None:
         """From now on the parameters of the runs marked in `runs` `(R,)`, and of no others, stay as they are."""
-        self._moving = {
-            ndim: torch.where(runs.to(rate.device).reshape(rate.shape), 0.0, rate) for ndim, rate in self._rates.items()
-        }
+        self._moving = torch.where(runs.to(self._rates.device)[:, None], 0.0, self._rates)
 
     @abstractmethod
-    def _update(self, name: str, parameter: Tensor, gradient: Tensor, rate: Tensor) -> None: ...
+    def _update(self, gradient: Tensor, rates: Tensor) -> None:
+        """Change the weights `(R, P)` by the gradient, which may be used up, and the rates `(R, 1)`."""
 
 
 class SGD(StackedOptimizer):
@@ -69,12 +78,12 @@ class SGD(StackedOptimizer):
         super().__init__(parameters, rates, decay)
         self._momentum = momentum
         if momentum:
-            self.state = {f"velocity.{name}": torch.zeros_like(p) for name, p in parameters.items()}
+            self.state = {"velocity": torch.zeros_like(self._weights)}
 
-    def _update(self, name: str, parameter: Tensor, gradient: Tensor, rate: Tensor) -> None:
+    def _update(self, gradient: Tensor, rates: Tensor) -> None:
         if self._momentum:
-            gradient = self.state[f"velocity.{name}"].mul_(self._momentum).add_(gradient)
-        parameter.addcmul_(rate, gradient, value=-1)
+            gradient = self.state["velocity"].mul_(self._momentum).add_(gradient)
+        self._weights.addcmul_(rates, gradient, value=-1)
 
 
 class Adam(StackedOptimizer):
@@ -87,23 +96,17 @@ class Adam(StackedOptimizer):
 
     def __init__(self, parameters: State, rates: Sequence[float], decay: Decay | None = None) -> None:
         super().__init__(parameters, rates, decay)
-        self.state = {
-            f"{moment}.{name}": torch.zeros_like(p) for moment in ("first", "second") for name, p in parameters.items()
-        }
+        self.state = {moment: torch.zeros_like(self._weights) for moment in ("first", "second")}
         self.state["count"] = torch.zeros((), dtype=torch.int64)  # on the CPU: to read it is to wait for nothing
 
-    def step(self, gradients: Mapping[str, Tensor], factor: float = 1.0) -> None:
-        """One update; counts steps for the bias correction."""
+    def _update(self, gradient: Tensor, rates: Tensor) -> None:
         self.state["count"] += 1
-        self._corrections = [1 - beta ** int(self.state["count"]) for beta in self.BETAS]
-        super().step(gradients, factor)
-
-    def _update(self, name: str, parameter: Tensor, gradient: Tensor, rate: Tensor) -> None:
-        first, second = self.state[f"first.{name}"], self.state[f"second.{name}"]
+        first_correction, second_correction = (1 - beta ** int(self.state["count"]) for beta in self.BETAS)
+        first, second = self.state["first"], self.state["second"]
         first.lerp_(gradient, 1 - self.BETAS[0])
         second.mul_(self.BETAS[1]).addcmul_(gradient, gradient, value=1 - self.BETAS[1])
-        root = second.sqrt().div_(math.sqrt(self._corrections[1])).add_(self.EPSILON)
-        parameter.sub_(first.div(root).mul_(rate / self._corrections[0]))
+        root = torch.sqrt(second, out=gradient).div_(math.sqrt(second_correction)).add_(self.EPSILON)
+        self._weights.sub_(torch.div(first, root, out=root).mul_(rates / first_correction))
 
 
 def make_optimizer(batch: RunBatch, parameters: State, decay: Decay) -> StackedOptimizer:

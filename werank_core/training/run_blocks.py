@@ -98,6 +98,8 @@ def whole(cut: Sequence[Block], parts: Sequence[State], num_runs: int) -> State:
     """Values of the blocks' runs along the axis of all runs; zeros for runs in no block."""
     if len(cut) == 1 and len(cut[0].numbers) == num_runs:
         return parts[0]
+    if sum(len(block.numbers) for block in cut) == num_runs:
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     found: State = {}
     for block, part in zip(cut, parts, strict=True):
         for name, tensor in part.items():
