@@ -41,7 +41,7 @@ Serve = Callable[..., Dashboard]
 
 def launch_small_sweep(page: Any, steps: int) -> None:
     """Make the default sweep small in the form, and run it."""
-    click(page, page.get_by_role("link", name="Toy SSL"))
+    click(page, page.get_by_test_id("stSidebarNav").get_by_role("link", name="Toy SSL"))
     click(page, page.get_by_text("All settings"))
     fill(page, "Seeds", "2")
     fill(page, "Strengths", "0.1, 1")
