@@ -15,6 +15,10 @@ from werank_core.sweeps import RunBatch
 from werank_core.training.stacked import State, per_run
 
 
+# A matrix of weights starts where a new tensor of floats would: products of the same numbers elsewhere round otherwise.
+ALIGNED = 16
+
+
 @dataclass(frozen=True)
 class Decay:
     """Weight decay: λ of every run, and the names of the parameters that it acts on.
@@ -36,10 +40,11 @@ class StackedOptimizer(ABC):
 
     def __init__(self, parameters: State, rates: Sequence[float], decay: Decay | None = None) -> None:
         self._names = list(parameters)
-        self._weights = torch.cat([p.flatten(1) for p in parameters.values()], dim=1)
-        sizes = [p[0].numel() for p in parameters.values()]
+        self._gaps = [p.new_zeros(len(p), -p[0].numel() % ALIGNED) for p in parameters.values()]
+        self._weights = self._matrix(parameters)
+        sizes = [p[0].numel() + gap.shape[1] for p, gap in zip(parameters.values(), self._gaps, strict=True)]
         for (name, p), part in zip(list(parameters.items()), torch.split(self._weights, sizes, dim=1), strict=True):
-            parameters[name] = part.view(p.shape)
+            parameters[name] = part[:, : p[0].numel()].view(p.shape)
         self.state: State = {}
         self._rates = self._moving = per_run(rates, self._weights)
         self._coupled, self._decays = decay is None or decay.coupled, None
@@ -52,13 +57,17 @@ class StackedOptimizer(ABC):
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor], factor: float = 1.0) -> None:
         """One update; `factor` scales every learning rate (a schedule)."""
-        gradient = torch.cat([gradients[name].flatten(1) for name in self._names], dim=1)
+        gradient = self._matrix(gradients)
         rates = self._moving * factor
         if self._decays is not None and self._coupled:
             gradient.addcmul_(self._decays, self._weights)
         elif self._decays is not None:
             self._weights.mul_(1 - rates * self._decays)
         self._update(gradient, rates)
+
+    def _matrix(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        parts = [(tensors[name].flatten(1), gap) for name, gap in zip(self._names, self._gaps, strict=True)]
+        return torch.cat([part for pair in parts for part in pair], dim=1)
 
     def stop(self, runs: Tensor) -> None:
         """From now on the parameters of the runs marked in `runs` `(R,)`, and of no others, stay as they are."""
