@@ -19,7 +19,9 @@ BARLOW_EPSILON = 1e-5
 # then, and Adam makes full steps of the rounding of it. Networks of these objectives have no biases.
 SHIFT_INVARIANT = frozenset({"vicreg", "barlow_twins"})
 
-CACHE_ELEMENTS = 2**17  # products of one block of runs: what stays in a core's cache until it is used
+# Products of one block of runs: what stays in a core's cache until it is used; on a GPU few launches count, and memory.
+CACHE_ELEMENTS = 2**17
+DEVICE_ELEMENTS = 2**27
 
 
 class _InfoNCE(torch.autograd.Function):
@@ -35,7 +37,7 @@ class _InfoNCE(torch.autograd.Function):
     def forward(queries: Tensor, keys: Tensor, symmetric: bool) -> tuple[Tensor, Tensor, Tensor]:
         rows = queries.shape[-2]
         flat = queries.reshape(-1, *queries.shape[-2:]), keys.reshape(-1, *keys.shape[-2:])
-        block = max(1, CACHE_ELEMENTS // rows**2)
+        block = max(1, (CACHE_ELEMENTS if queries.device.type == "cpu" else DEVICE_ELEMENTS) // rows**2)
         parts = [_infonce_block(q, k, symmetric) for q, k in zip(*(torch.split(x, block) for x in flat), strict=True)]
         loss, to_queries, to_keys = (torch.cat(part) for part in zip(*parts, strict=True))
         return loss.view(queries.shape[:-2]), to_queries.view_as(queries), to_keys.view_as(keys)

@@ -105,3 +105,16 @@ def test_stopped_runs_stay_and_go_on_when_they_no_longer_are(kind, coupled) -> N
     before = parameters["w"].clone()
     optimizer.step({"w": torch.ones(3, 2)})
     assert (parameters["w"] == before).all(1).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_parameters_become_views_of_one_matrix_that_start_where_new_tensors_would(kind) -> None:
+    start = {"a": torch.randn(3, 5, 7), "b": torch.randn(3, 3), "c": torch.randn(3, 2, 8)}
+    parameters = {name: p.clone() for name, p in start.items()}
+    optimizer = kind(parameters, (0.0, 0.1, 0.1))
+    assert all(torch.equal(parameters[name], p) for name, p in start.items())
+    assert len({p.untyped_storage().data_ptr() for p in parameters.values()}) == 1
+    assert all(p[run].data_ptr() % 64 == 0 for p in parameters.values() for run in range(3))
+    optimizer.step({name: torch.ones_like(p) for name, p in start.items()})
+    for name, p in start.items():
+        torch.testing.assert_close(parameters[name], p - torch.tensor([0, 0.1, 0.1]).reshape(-1, *[1] * (p.ndim - 1)))

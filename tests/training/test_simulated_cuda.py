@@ -99,6 +99,33 @@ def test_no_setting_makes_a_step_wait(name: str, config: ExperimentConfig) -> No
     assert {why for why, _ in log.waits} <= ({"_linalg_eigh"} if "srip" in str(config) else set())
 
 
+@pytest.mark.parametrize("free", [2**20, 8 * 2**30])
+@pytest.mark.parametrize("name", ["toy_ssl", "rank_collapse"])
+def test_blocks_are_as_large_as_the_memory_of_the_device(name: str, free: int) -> None:
+    """Not as its caches: forty runs of a size that is cut in three on a CPU are one block."""
+    classifier = RankCollapseConfig(num_samples=300, dimension=16, width=64, depth=3)
+    config = TOY.replaced(width=64, batch_size=64) if name == "toy_ssl" else classifier
+    batch = RunBatch(name, tuple(Run(name, config.replaced(strength=0.001 * run)) for run in range(40)))
+    with simulated(free=free):
+        task = {"toy_ssl": ToySSL, "rank_collapse": RankCollapse}[name](batch, "cuda:0")
+        assert (len(task.engine.blocks) == 1) == (free > 2**30)
+
+
+def test_the_similarities_of_many_runs_are_few_kernels() -> None:
+    """InfoNCE is cut for a core's cache on a CPU: 64 runs of batch 256 would be 32 pieces."""
+    config = TOY.replaced(num_samples=900, batch_size=256, objective="infonce")
+    counts = []
+    for num_runs in (1, 64):
+        batch = RunBatch("toy_ssl", tuple(Run("toy_ssl", config.replaced(strength=0.001 * r)) for r in range(num_runs)))
+        with simulated() as log:
+            task = ToySSL(batch, "cuda:0")
+            task.advance(0)
+            log.clear()
+            task.advance(1)
+        counts.append(log.num_kernels)
+    assert counts[1] == counts[0]
+
+
 def test_the_simulation_catches_a_tensor_on_the_wrong_device(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = lambda weight: weight @ weight.mT - torch.eye(weight.shape[-2])  # noqa: E731
     monkeypatch.setattr(werank_core.regularizers, "gram_residual", wrong)

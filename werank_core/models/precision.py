@@ -27,6 +27,33 @@ def fast_float32() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+@contextmanager
+def reproducible_kernels() -> Iterator[None]:
+    """Inside, a GPU computes float32 in float32, sums bfloat16 products in float32, and picks no kernel by its speed.
+
+    PyTorch's defaults differ from one operation to the next (convolutions take TF32, products do not). All five
+    switches are global and are put back on leaving; without a GPU nothing changes.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    wanted = [
+        (torch.backends.cuda.matmul, "allow_tf32", False),
+        (torch.backends.cuda.matmul, "allow_bf16_reduced_precision_reduction", False),
+        (torch.backends.cudnn, "allow_tf32", False),
+        (torch.backends.cudnn, "benchmark", False),
+        (torch.backends.cudnn, "deterministic", True),
+    ]
+    before = [getattr(place, name) for place, name, _ in wanted]
+    try:
+        for place, name, value in wanted:
+            setattr(place, name, value)
+        yield
+    finally:
+        for (place, name, _), value in zip(wanted, before, strict=True):
+            setattr(place, name, value)
+
+
 @cache
 def medium_is_float32() -> bool:
     """Whether "medium" precision keeps float32 here: no AMX, no GPU, and a product of odd numbers is exact."""

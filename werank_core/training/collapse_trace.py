@@ -17,6 +17,7 @@ from werank_core.metrics.class_moments import ClassMoments, class_moments
 from werank_core.metrics.gradients import batch_gradient
 from werank_core.metrics.row_sums import RowSums, joined_row_sums, row_sums
 from werank_core.training.collapse_data import CollapseData
+from werank_core.training.run_blocks import runs_at_once
 from werank_core.training.stacked import StackedModel, State, evaluating
 
 # Numbers in the widest activation of the runs that pass together, and of the test rows.
@@ -175,14 +176,21 @@ class Passes:
     config: RankCollapseConfig
 
     @cached_property
-    def _widest(self) -> int:
-        """Numbers of one row in the widest activation."""
+    def _sizes(self) -> list[int]:
+        """Numbers of one row in the input and in every activation."""
         shapes = self.model.preactivation_shapes(self.data.train[0, :2])
-        return max(self.data.train.shape[-1], *(shape.numel() for shape in shapes))
+        return [self.data.train.shape[-1], *(shape.numel() for shape in shapes)]
 
     def size(self, numbers: int, num_rows: int) -> int:
-        """How many runs (or rows) pass together, each with so many rows (or runs), for so many numbers in all."""
-        return max(1, numbers // (num_rows * self._widest))
+        """How many runs (or rows) pass together, each with so many rows (or runs).
+
+        On a CPU as many as keep the widest activation below `numbers`. On a GPU as many as fit: every activation, what
+        the non-linearity makes of it, its gradient, and a convolution's input as its k² = 9 times as large matrix.
+        """
+        if self.data.train.device.type != "cuda":
+            return max(1, numbers // (num_rows * max(self._sizes)))
+        copies = 3 if self.config.model == "mlp" else 12
+        return runs_at_once(copies * num_rows * sum(self._sizes), self.data.train, 0)
 
     def summary(self, runs: Tensor) -> Summary:
         """One pass of every run over the evaluated rows, training mode."""

@@ -81,4 +81,4 @@ def picture(representations: Tensor, data: GraphData) -> Arrays:
 
 def joined(parts: Sequence[Mapping[Any, Tensor]]) -> dict[Any, Tensor]:
     """Values of single runs (1, ...) put together along the run axis."""
-    return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

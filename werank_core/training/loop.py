@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from werank_core.models.precision import reproducible_kernels
 from werank_core.sweeps import RunBatch
 from werank_core.training.checkpoints import Checkpoints, Tree
 from werank_core.training.recorder import ArrayKey, Recorder, Workplace
@@ -43,6 +44,11 @@ def train(task: Task, batch: RunBatch, recorder: Recorder, place: Workplace) -> 
     Returns:
         True when all steps were taken and recorded; False when the recorder asked to stop, with the checkpoint saved.
     """
+    with reproducible_kernels():
+        return _train(task, batch, recorder, place)
+
+
+def _train(task: Task, batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
     marks = record_steps(task.num_steps, batch.config.records)
     checkpoints = Checkpoints(place.checkpoint, "-".join(run.id for run in batch.runs))
     step = checkpoints.restore(task.tree)

@@ -14,7 +14,6 @@ from torch import Tensor
 from werank_core.sweeps import RunBatch
 from werank_core.training.stacked import State, per_run
 
-
 # A matrix of weights starts where a new tensor of floats would: products of the same numbers elsewhere round otherwise.
 ALIGNED = 16
 

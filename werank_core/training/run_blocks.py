@@ -89,6 +89,18 @@ def block_gradients(block: Block, parameters: State, frozen: State, inputs: Any)
     return {name: value.detach() for name, value in values.items()}, found
 
 
+def runs_at_once(run_numbers: int, like: Tensor, most: int) -> int:
+    """How many runs go together when each has so many numbers at work: what stays in a cache, or fits on a GPU.
+
+    Args:
+        like: a tensor of the type and on the device of the work.
+        most: numbers of all of them together on a CPU; on a GPU half of the free memory.
+    """
+    if like.device.type == "cuda":
+        most = torch.cuda.mem_get_info(like.device)[0] // (2 * like.element_size())
+    return max(1, most // run_numbers)
+
+
 def of_runs(tensors: State) -> Callable[[Block], State]:
     """Inputs that are the runs' own part of tensors `(R, ...)`."""
     return lambda block: {name: tensor[block.runs] for name, tensor in tensors.items()}

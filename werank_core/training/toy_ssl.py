@@ -16,12 +16,14 @@ from werank_core.training.engine import Engine, Inputs
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import Decay, make_optimizer
 from werank_core.training.recorder import Recorder, Workplace, on_rows
-from werank_core.training.run_blocks import of_runs
+from werank_core.training.run_blocks import of_runs, runs_at_once
 from werank_core.training.ssl_losses import objective_of, penalty_of
 from werank_core.training.stacked import StackedModel, State, squared_norm, stacked_mlp, weights_of
 from werank_core.training.toy_data import ToyData
 from werank_core.vocabulary import KMEANS
 
+# Numbers at work in the runs that step together on a CPU: more leave the caches, fewer waste calls.
+STEP_NUMBERS = 2**23
 PARTS = ("encoder", "projector", "predictor")
 
 
@@ -49,10 +51,17 @@ class ToySSL:
             self.model,
             make_optimizer(batch, self.model.parameters, decay),
             [self._loss] * len(batch),
-            len(batch),
+            runs_at_once(self._run_numbers(), self._strengths, STEP_NUMBERS),
             target=self.model.parameters if self.config.objective == "byol" else None,
             decay=lambda step: self.config.ema_decay,
         )
+
+    def _run_numbers(self) -> int:
+        """Numbers at work in a step of one run: views, activations and gradients, similarities, what Adam holds."""
+        rows, weights = 2 * self.data.batch_size, [p[0].numel() for p in self.model.parameters.values()]
+        activations = 2 * len(weights_of(self.model.parameters)) * self.config.width
+        numbers: int = rows * (self.data.rows.shape[2] + activations) + rows**2 + 5 * sum(weights)
+        return numbers
 
     @property
     def tree(self) -> Tree:
