@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from werank_core.autograd import with_kept_signature
+
 # Under the root of a standard deviation, as the authors' codes have it. Each meets the variance of embeddings: a loss
 # knows their scale where the variance is not far above it.
 VICREG_EPSILON = 1e-4
@@ -24,6 +26,7 @@ CACHE_ELEMENTS = 2**17
 DEVICE_ELEMENTS = 2**27
 
 
+@with_kept_signature
 class _InfoNCE(torch.autograd.Function):
     """mean_i [logsumexp_j s_ij - s_ii], with its gradient taken at once, while the products s_ij are in the cache.
 
@@ -98,6 +101,7 @@ def infonce(
     return loss
 
 
+@with_kept_signature
 class _LogSumExp(torch.autograd.Function):
     """log Σ_j exp(q_i·k_j) over all keys, leaving out key i itself where asked, some rows at a time.
 
@@ -178,6 +182,7 @@ def byol(prediction: Tensor, target: Tensor) -> Tensor:
     return (2 - 2 * F.cosine_similarity(prediction, target, dim=-1)).mean(-1)
 
 
+@with_kept_signature
 class _MeanCosine(torch.autograd.Function):
     """Mean over rows of cos(q, y), with the gradient of q in two passes over the embeddings instead of ten."""
 

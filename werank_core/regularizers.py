@@ -18,6 +18,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from werank_core.autograd import with_kept_signature
+
 Gram = Literal["smaller", "output", "input"]
 
 GRAMS: tuple[Gram, ...] = get_args(Gram)
@@ -42,6 +44,7 @@ def _gram(rows: Tensor) -> Tensor:
     return gram
 
 
+@with_kept_signature
 class _GramResidual(torch.autograd.Function):
     """E = G − I with the closed-form gradient (Ē + Ēᵀ) W for W Wᵀ, W (Ē + Ēᵀ) for WᵀW.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from werank_core.models.functions import with_kept_signature
+from werank_core.autograd import with_kept_signature
 from werank_core.models.graph_view import GraphView
 from werank_core.models.precision import product
 

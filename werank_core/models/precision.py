@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from werank_core.models.functions import with_kept_signature
+from werank_core.autograd import with_kept_signature
 
 
 @contextmanager

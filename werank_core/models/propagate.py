@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from werank_core.models.functions import with_kept_signature
+from werank_core.autograd import with_kept_signature
 
 # The first sparse CSR tensor of a process announces that they are in beta.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")

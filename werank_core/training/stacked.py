@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import stack_module_state, vmap
 
-from werank_core.models.functions import with_kept_signature
+from werank_core.autograd import with_kept_signature
 from werank_core.models.mlp import MLP
 
 State = dict[str, Tensor]
