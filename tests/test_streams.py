@@ -11,7 +11,7 @@ from torch import Tensor
 from werank_core.config import GraphConfig, RankCollapseConfig, ToySSLConfig
 from werank_core.datasets.images import load_digits
 from werank_core.datasets.synthetic import make_gaussian, make_mixture
-from werank_core.metrics.rank import effective_rank_of_spectrum, evaluation_rows, representation_singular_values
+from werank_core.metrics.rank import effective_rank, evaluation_rows, representation_singular_values
 from werank_core.streams import Purpose, seeded_generator, seeded_numpy_generator, stream_seed
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.collapse_data import collapse_data
@@ -130,6 +130,6 @@ def test_toy_and_graph_evaluate_the_rows_of_their_data_seed(tmp_path: Path) -> N
     representations = outputs_of(shared.model, 0, shared.data[0]).representations
     for run in (0, 1):
         rows = evaluation_rows(34, run, 16)
-        expected = effective_rank_of_spectrum(representation_singular_values(representations[:, rows]))
+        expected = effective_rank(representation_singular_values(representations[:, rows]))
         assert before[run] == pytest.approx(expected.item())
     assert before[0] != before[1]

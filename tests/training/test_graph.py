@@ -17,8 +17,8 @@ from werank_core.datasets.graph_data import NodeSplits
 from werank_core.datasets.graph_memory import needed_bytes
 from werank_core.datasets.identity import identified
 from werank_core.datasets.own_data import keep_own_graph
-from werank_core.metrics.collapse import relative_tcv
-from werank_core.metrics.rank import effective_rank_of_spectrum
+from werank_core.metrics.collapse import class_moments, relative_tcv
+from werank_core.metrics.rank import effective_rank
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.checkpoints import saved
 from werank_core.training.graph import GraphSSL, ema_decay_at, train
@@ -206,7 +206,7 @@ class TestLoop:
         train(batch_of(small(evaluation_rows=50, output_width=60)), Recorder(sink), Workplace(data_folder=tmp_path))
         spectrum = torch.from_numpy(sink.arrays[6]["representation_spectrum", 0])
         assert (spectrum > 0).sum() == 50
-        assert sink.last("all/effective_rank") == pytest.approx(effective_rank_of_spectrum(spectrum).numpy())
+        assert sink.last("all/effective_rank") == pytest.approx(effective_rank(spectrum).numpy())
 
     def test_the_probe_follows_the_protocol_of_the_config(self, tmp_path: Path) -> None:
         found = {}
@@ -319,7 +319,7 @@ class TestUnlabelledNodes:
             assert self.LABELLED[rows].all()
         known = torch.from_numpy(np.flatnonzero(self.LABELLED))
         z = outputs_of(task.model, 0, data).representations[:, known]
-        expected = relative_tcv(z, data.labels[known], 3).numpy()
+        expected = relative_tcv(class_moments(z, data.labels[known], 3)).numpy()
         assert sink.last("all/relative_tcv") == pytest.approx(expected, rel=1e-6)
         assert np.isfinite(sink.last("test/accuracy")).all()
         assert set(np.unique(sink.arrays[6]["picture_labels", 0])) == {-1, 0, 1, 2}

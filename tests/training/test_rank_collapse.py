@@ -16,8 +16,9 @@ from werank_core.datasets.errors import DataError
 from werank_core.datasets.identity import identified
 from werank_core.datasets.image_files import LabelledImages
 from werank_core.datasets.own_data import keep_own_images
+from werank_core.metrics.rank import distance_to_rank
 from werank_core.metrics.row_sums import RowSums
-from werank_core.metrics.stationarity import certificate_of_sums
+from werank_core.metrics.stationarity import certificate_bound, layer_balance
 from werank_core.models.cnn import make_classifier
 from werank_core.sweeps import RunBatch, SweepSpec, batches
 from werank_core.training import collapse_measures, collapse_trace, loop
@@ -173,7 +174,7 @@ def autograd_gradients(task: RankCollapse, run: int) -> tuple[Tensor, list[Tenso
 def gradient_error(task: RankCollapse, layers: Sequence[RowSums]) -> float:
     """Worst ‖∇ − ∇*‖/‖∇*‖ over the layers of run 1: what a certificate was made of, against float64 autograd."""
     _, expected = autograd_gradients(task, 1)
-    found = [sums.gradient(task.data.evaluation.shape[1])[1] for sums in layers]
+    found = [sums.gradient[1] for sums in layers]
     assert len(found) == len(expected) == task.config.depth
     return max(((f - e).norm() / e.norm()).item() for f, e in zip(found, expected, strict=True))
 
@@ -210,8 +211,8 @@ def test_a_wrong_gradient_violates_no_certificate_but_is_caught_by_autograd(wron
     layers = [WRONG[wrong](sums) for sums in task.passes.summary(torch.arange(2)).layers]
     assert gradient_error(task, layers) > 1e-4
     for weight, sums in zip(weights_of(task.model.parameters).values(), layers, strict=True):
-        certificate = certificate_of_sums(weight.detach(), sums, 0.01, task.data.evaluation.shape[1])
-        assert (certificate.distance <= certificate.first_bound).all()
+        layer = layer_balance(weight.detach(), sums, 0.01)
+        assert (distance_to_rank(layer.spectrum, layer.num_clusters) <= certificate_bound(layer)).all()
 
 
 def test_a_batch_norm_taken_for_a_constant_is_caught() -> None:
@@ -330,6 +331,26 @@ def test_a_record_in_small_pieces_is_that_of_all_at_once(
                 assert found.keys() == expected.keys()
                 for key, value in expected.items():
                     torch.testing.assert_close(found[key], value, rtol=1e-7, atol=1e-9, equal_nan=True)
+
+
+def test_fewer_rows_than_classes_can_be_evaluated_against_k_means() -> None:
+    config = SMALL.replaced(num_classes=9, clusters="kmeans", num_clusters=2, evaluation_rows=5)
+    values, _ = steps(RankCollapse(make_batch(config)), 2).measure(2)
+    assert values["train/nc1"].isfinite().all()
+    assert values["train/kmeans_relative_tcv"].isfinite().all()
+
+
+def test_a_diverged_run_has_no_truncation_and_its_neighbours_keep_theirs() -> None:
+    task = steps(RankCollapse(make_batch(SMALL)), 3)
+    before, _ = collapse_measures.truncations(task.passes)
+    with torch.no_grad():
+        next(iter(weights_of(task.model.parameters).values()))[1, 0, 0] = torch.nan
+    after, arrays = collapse_measures.truncations(task.passes)
+    others = torch.arange(len(task.data.of_run)) != 1
+    for name, value in after.items():
+        assert value.isnan().equal(~others), name
+        assert value[others].equal(before[name][others]), name
+    assert arrays["truncation_curve", 0][1, :, 1:].isnan().all()
 
 
 def test_runs_of_different_noise_share_a_batch_their_means_and_their_order() -> None:

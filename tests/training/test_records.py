@@ -8,9 +8,10 @@ import pytest
 
 from werank_core.experiments import EXPERIMENTS, experiment
 from werank_core.jobs.worker import trainer
+from werank_core.metrics import rank
 from werank_core.sweeps import RunBatch, SweepSpec, batches
 from werank_core.training.recorder import MemorySink, Recorder, Workplace
-from werank_core.vocabulary import METRICS, ROWS, MetricKey
+from werank_core.vocabulary import METRICS, ROWS, Metric, MetricKey
 
 TOY = {"width": 8, "depth": 2, "steps": 4, "records": 2, "batch_size": 32}
 GRAPH = {
@@ -69,3 +70,15 @@ def test_what_an_experiment_draws_it_records(name: str, tmp_path: Path) -> None:
     keys = {key for settings in own for record in recorded(name, settings, tmp_path).values for key in record}
     item = EXPERIMENTS[name]
     assert {key for drawn in item.all_metric_sets.values() for key in drawn.metrics} <= keys
+
+
+@pytest.mark.parametrize("name", ["toy infonce", "graph bgrl", "classifier"])
+def test_a_function_and_its_entry_are_all_that_a_metric_needs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more number of a spectrum: every experiment records it on its own rows, and in its ranges."""
+    monkeypatch.setitem(rank.REPRESENTATION_NUMBERS, "nuclear_ratio", lambda s: s.sum(-1) / s.amax(-1))
+    monkeypatch.setitem(METRICS, "nuclear_ratio", Metric("nuclear_ratio", "nuclear ratio", "Σs/s₁", "", span=(1, None)))
+    test_every_record_keeps_to_the_vocabulary(*CONFIGS[name], tmp_path)
+    keys = {MetricKey.parse(key) for key in recorded(*CONFIGS[name], tmp_path).values[-1]}
+    assert "nuclear_ratio" in {key.metric for key in keys}

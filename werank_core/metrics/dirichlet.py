@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def dirichlet_energy(representations: Tensor, edge_index: Tensor, degrees: Tensor) -> Tensor:
-    """E(Z) = ½ Σ_{(i,j)} ‖z_i/√(1 + d_i) − z_j/√(1 + d_j)‖² / N, over directed edges.
+    """½ Σ_{ij} ‖zᵢ/√(1+dᵢ) − zⱼ/√(1+dⱼ)‖² / N, over directed edges (i, j).
 
     Equal to tr(Zᵀ(I − Â)Z)/N with Â = D^-1/2 (A + I) D^-1/2; 0 exactly where z_i/√(1 + d_i) is constant on every
     connected part, which is what infinitely many propagations lead to.

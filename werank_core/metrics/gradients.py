@@ -6,7 +6,8 @@ The conventions (leading axes, weight sharing, BatchNorm, float64) are those of 
 import torch
 from torch import Tensor
 
-from werank_core.metrics.rank import singular_values
+from werank_core.metrics.rank import gram_singular_values, numerical_rank, singular_values
+from werank_core.metrics.row_sums import sample_count
 from werank_core.metrics.scaling import unit_norm, unit_scaled
 
 GRAM_TOLERANCE = 1e-6  # relative to s₁: above it sⱼ² is far from the rounding of a float64 Gram matrix
@@ -34,9 +35,9 @@ def batch_gradient(deltas: Tensor, inputs: Tensor, num_samples: int | None = Non
 
 
 def gradient_rank(gradient: Tensor, tolerance: float = 1e-5) -> Tensor:
-    """Numerical rank of a batch gradient; `gradient_rank_bound` says what it cannot exceed.
+    """Numerical rank of a batch gradient, at most min(d_out, d_in, B); with weight sharing B times uses per sample.
 
-    Formula: #{j : s_j > tolerance · s_1}. 0 for a zero gradient, NaN for a non-finite one.
+    Formula: #{σᵢ > tolerance · σ₁}, #{σᵢ > 1e-5 · σ₁} by default. 0 for a zero gradient, NaN for a non-finite one.
 
     Args:
         gradient: shape (..., d_out, d_in), without weight decay (λW has full rank in general).
@@ -49,28 +50,14 @@ def gradient_rank(gradient: Tensor, tolerance: float = 1e-5) -> Tensor:
     """
     if tolerance < 0:
         raise ValueError(f"tolerance must be at least 0, got {tolerance}")
-    values = singular_values(gradient) if tolerance < GRAM_TOLERANCE else _scaled_singular_values(gradient)
-    rank = (values > tolerance * values.amax(-1, keepdim=True)).sum(dim=-1).double()
-    return torch.where(values.isnan().any(dim=-1), torch.nan, rank)
-
-
-def _scaled_singular_values(matrix: Tensor) -> Tensor:
-    """s_j by the smaller Gram matrix, in units of max|A| or so and half the time of an SVD; NaN where not finite."""
-    scaled = unit_scaled(matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT)
-    eigenvalues = torch.linalg.eigvalsh(scaled.values @ scaled.values.mT)
-    return torch.where(scaled.finite[..., None], eigenvalues.clamp(min=0).sqrt(), torch.nan)
-
-
-def gradient_rank_bound(d_out: int, d_in: int, batch_size: int, uses_per_sample: int = 1) -> int:
-    """Largest possible rank of a batch gradient: min(d_out, d_in, B · uses), uses = positions of one weight.
-
-    Source: Zangrando et al. (arXiv 2402.03991): one outer product for each sample and use.
-    """
-    return min(d_out, d_in, batch_size * uses_per_sample)
+    if tolerance < GRAM_TOLERANCE:
+        return numerical_rank(singular_values(gradient), tolerance)
+    scaled = unit_scaled(gradient if gradient.shape[-2] >= gradient.shape[-1] else gradient.mT)
+    return numerical_rank(scaled.restored(gram_singular_values(scaled.values)), tolerance)
 
 
 def gradient_alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine between two gradients of one layer, e.g. of two batches or of two moments of training.
+    """cos between the gradients of two batches, or of two moments of training, for one layer.
 
     Formula: ⟨A, B⟩ / (‖A‖_F ‖B‖_F). NaN where one of them is exactly 0.
 
@@ -85,18 +72,6 @@ def gradient_alignment(first: Tensor, second: Tensor) -> Tensor:
     """
     check_same_matrix(first, second)
     return inner_product(unit_norm(first), unit_norm(second)).clamp(-1, 1)
-
-
-def sample_count(deltas: Tensor, inputs: Tensor, num_samples: int | None) -> int:
-    """N of the factor 1/N. Raises ValueError where rows do not pair up or there are none."""
-    if deltas.ndim < 2 or inputs.ndim < 2 or deltas.shape[-2] != inputs.shape[-2] or inputs.shape[-2] == 0:
-        raise ValueError(
-            f"deltas {tuple(deltas.shape)} and inputs {tuple(inputs.shape)} must be (..., N, d), one N ≥ 1"
-        )
-    count = inputs.shape[-2] if num_samples is None else num_samples
-    if count < 1:
-        raise ValueError(f"num_samples must be at least 1, got {count}")
-    return count
 
 
 def check_same_matrix(first: Tensor, second: Tensor) -> None:

@@ -207,7 +207,7 @@ def _test_scores(rows: Tensor, labels: Tensor, index: Tensor, chosen: LinearClas
 
 
 def macro_f1(predicted: Tensor, truth: Tensor, num_classes: int, counted: Tensor) -> Tensor:
-    """Mean over classes of F1 = 2 TP/(predicted + true), over the classes that occur in either.
+    """The mean over classes of F1 = 2 TP/(predicted + true), over the classes that occur in either.
 
     Args: predicted and truth (..., n) in 0..K−1; counted (..., n), False for padding.
     Returns: (...), in [0, 1] float64.

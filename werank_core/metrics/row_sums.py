@@ -20,6 +20,7 @@ class RowSums(NamedTuple):
         class_deltas: Σ_{i in k} d_i, (..., K, d_out).
         means: m_k, (..., K, d_in); sizes: n_k, (..., K).
         scatter_norm: (Σ ‖z_i − m_{c(i)}‖²)^½, (...); delta_norm: (Σ ‖d_i‖²)^½, (...).
+        num_samples: N, (...): fewer than rows where a weight is shared.
     """
 
     products: Tensor
@@ -28,39 +29,55 @@ class RowSums(NamedTuple):
     sizes: Tensor
     scatter_norm: Tensor
     delta_norm: Tensor
-
-    def gradient(self, num_samples: int) -> Tensor:
-        """(1/N) Σ d_i z_iᵀ, the layer's gradient of the mean loss, (..., d_out, d_in)."""
-        return (self.products + self.class_deltas.mT @ self.means) / num_samples
+    num_samples: Tensor
 
     @property
-    def relative_scatter(self) -> Tensor:
-        """Σ ‖z_i − m_{c(i)}‖² / Σ ‖z_i − m‖², the denominator from the class means; NaN for 0/0."""
-        share = self.sizes / self.sizes.sum(-1, keepdim=True)
-        centred = self.means - (share[..., None] * self.means).sum(-2, keepdim=True)
-        between_norm = frobenius_norm(self.sizes.sqrt()[..., None] * centred)
-        return (self.scatter_norm / torch.hypot(self.scatter_norm, between_norm)).square()
+    def gradient(self) -> Tensor:
+        """(1/N) Σ d_i z_iᵀ, the layer's gradient of the mean loss, (..., d_out, d_in)."""
+        return (self.products + self.class_deltas.mT @ self.means) / self.num_samples[..., None, None]
+
+    @property
+    def unit(self) -> Tensor:
+        """1: the rows are summed as they are."""
+        return torch.ones_like(self.num_samples)
 
 
-def row_sums(inputs: Tensor, deltas: Tensor, labels: Tensor, num_classes: int) -> RowSums:
+def row_sums(
+    inputs: Tensor, deltas: Tensor, labels: Tensor, num_classes: int, num_samples: int | None = None
+) -> RowSums:
     """One pass over the N rows, in their own dtype: float64 copies of them would cost more than all the arithmetic.
 
     Whatever m_k and the class sums of d are rounded to, the certificate compares the SAME numbers on both sides:
     Σ d_i z_iᵀ is put together as products + class_deltasᵀ means, so that what is left of it after the products has rank
     K exactly, and the first inequality holds to float64 round-off even for float32 rows.
 
-    Args, Raises: as `rank_certificate`.
+    Args:
+        inputs: z, shape (..., N, d_in).
+        deltas: d, shape (..., N, d_out), gradients of the single samples' losses (not divided by N).
+        labels: c in 0..K−1, shape (N,) or (..., N).
+        num_classes: K ≥ 1.
+        num_samples: N of the factor 1/N where the rows are (sample, position) pairs; None: the number of rows.
+    Raises:
+        ValueError: shapes that do not fit, labels outside 0..K−1, or a `num_samples` below 1.
     """
+    count = sample_count(deltas, inputs, num_samples)
     dtype = torch.promote_types(inputs.dtype, deltas.dtype)
     samples, errors = inputs.to(dtype), deltas.to(dtype)
     members = _membership(labels, inputs, num_classes).to(dtype)
     sizes = members.sum(dim=-2)
     means = members.mT @ samples / sizes.clamp(min=1)[..., None]
     scatter = (members @ -means).add_(samples)
-    norms = [frobenius_norm(rows) for rows in (scatter, errors)]
-    products, class_deltas = errors.mT @ scatter, members.mT @ errors
+    scatter_norm, delta_norm = frobenius_norm(scatter), frobenius_norm(errors)
     sizes = sizes.double().expand(means.shape[:-1])
-    return RowSums(products.double(), class_deltas.double(), means.double(), sizes, norms[0], norms[1])
+    return RowSums(
+        products=(errors.mT @ scatter).double(),
+        class_deltas=(members.mT @ errors).double(),
+        means=means.double(),
+        sizes=sizes,
+        scatter_norm=scatter_norm,
+        delta_norm=delta_norm,
+        num_samples=torch.full_like(sizes[..., 0], count),
+    )
 
 
 def joined_row_sums(parts: Sequence[RowSums]) -> RowSums:
@@ -83,13 +100,27 @@ def joined_row_sums(parts: Sequence[RowSums]) -> RowSums:
         sizes=sizes,
         scatter_norm=scaled_norm(torch.cat([each.scatter_norm, gap_norms]).movedim(0, -1)),
         delta_norm=scaled_norm(each.delta_norm.movedim(0, -1)),
+        num_samples=each.num_samples.sum(0),
     )
+
+
+def sample_count(deltas: Tensor, inputs: Tensor, num_samples: int | None) -> int:
+    """N of the factor 1/N. Raises ValueError where rows do not pair up or there are none."""
+    if deltas.ndim < 2 or inputs.ndim < 2 or deltas.shape[-2] != inputs.shape[-2] or inputs.shape[-2] == 0:
+        raise ValueError(
+            f"deltas {tuple(deltas.shape)} and inputs {tuple(inputs.shape)} must be (..., N, d), one N ≥ 1"
+        )
+    count = inputs.shape[-2] if num_samples is None else num_samples
+    if count < 1:
+        raise ValueError(f"num_samples must be at least 1, got {count}")
+    return count
 
 
 def _membership(labels: Tensor, inputs: Tensor, num_classes: int) -> Tensor:
     """One-hot labels, shape (..., N, K), bool."""
     if labels.ndim < 1 or labels.shape[-1] != inputs.shape[-2]:
         raise ValueError(f"labels {tuple(labels.shape)} must have one entry per row of inputs {tuple(inputs.shape)}")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}")
+    least, most = torch.stack(labels.aminmax()).tolist()
+    if least < 0 or most >= num_classes:
+        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {least}..{most}")
     return (labels[..., None] == torch.arange(num_classes, device=labels.device)).to(inputs.device)

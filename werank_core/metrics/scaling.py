@@ -13,6 +13,10 @@ class ScaledMatrix(NamedTuple):
     unit: Tensor  # (...) float64, a power of two
     finite: Tensor  # (...) bool
 
+    def restored(self, values: Tensor) -> Tensor:
+        """Numbers (..., m) that scale as the matrix does, in its own unit; NaN where it is not finite."""
+        return torch.where(self.finite[..., None], values * self.unit[..., None], torch.nan)
+
 
 def finite_or_zero(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """The matrix in float64 with every non-finite batch element zeroed, and the (...) mask of the finite ones.
@@ -20,7 +24,7 @@ def finite_or_zero(matrix: Tensor) -> tuple[Tensor, Tensor]:
     LAPACK raises on NaN, and would take the whole batch with it.
     """
     # the largest number carries inf and NaN, and is found ten times faster than isfinite of every entry
-    finite = matrix.abs().amax((-2, -1)).isfinite()
+    finite = _largest(matrix).isfinite()
     clean = matrix.double()
     return (clean if finite.all() else torch.where(finite[..., None, None], clean, 0.0)), finite
 
@@ -34,10 +38,15 @@ def unit_scaled(matrix: Tensor) -> ScaledMatrix:
     clean, finite = finite_or_zero(matrix)
     if matrix.dtype != torch.float64:
         return ScaledMatrix(clean, torch.ones_like(finite, dtype=torch.float64), finite)
-    largest = clean.abs().amax((-2, -1))
+    largest = _largest(clean)
     # largest = mantissa · 2^e with the mantissa in [1/2, 1), so this is 2^(e − 1), which is never beyond float64
     unit = torch.where(largest > 0, largest / (2 * torch.frexp(largest).mantissa), 1.0)
     return ScaledMatrix(clean / unit[..., None, None], unit, finite)
+
+
+def _largest(matrix: Tensor) -> Tensor:
+    """max |A| over the last two axes, (...), without another matrix of the absolute values."""
+    return torch.maximum(matrix.amax((-2, -1)), -matrix.amin((-2, -1)))
 
 
 def scaled_norm(values: Tensor) -> Tensor:
@@ -63,3 +72,8 @@ def frobenius_norm(matrix: Tensor) -> Tensor:
 def unit_norm(matrix: Tensor) -> Tensor:
     """A/‖A‖_F in float64; NaN for a zero matrix."""
     return matrix.double() / frobenius_norm(matrix.double())[..., None, None]
+
+
+def finite_or_nan(values: Tensor) -> Tensor:
+    """Values (...) with NaN in place of ±∞: what is beyond float64 is not known."""
+    return torch.where(values.isfinite(), values, torch.nan)

@@ -5,26 +5,27 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from werank_core.metrics.rank import singular_values
-from werank_core.metrics.scaling import scaled_norm, unit_scaled
+from werank_core.metrics.rank import Factors
+from werank_core.metrics.scaling import scaled_norm
 
 
-def product_of_spectral_norms(weights: Sequence[Tensor]) -> Tensor:
-    """Π_l σ₁(W_l): the Lipschitz bound of a network with 1-Lipschitz activations (norm layers not counted).
+def product_of_spectral_norms(spectra: Sequence[Tensor]) -> Tensor:
+    """Πₗ σ₁(Wₗ): the Lipschitz bound of a network with 1-Lipschitz activations (norm layers not counted).
 
-    Args: weights, L matrices (..., d_out, d_in), convolutions flattened to (c_out, c_in·k·k).
+    Args: spectra, the L singular-value vectors (..., m) of `rank.singular_values`, descending; convolutions count
+        flattened to (c_out, c_in·k·k).
     Returns: (...), in [0, ∞) float64; NaN for a run with a non-finite weight.
-    Raises: ValueError without weights.
+    Raises: ValueError without layers.
     Source: Bartlett, Foster & Telgarsky 2017.
     """
-    if not weights:
-        raise ValueError("weights is empty; give at least one layer.")
-    return torch.stack([singular_values(weight)[..., 0] for weight in weights]).prod(0)
+    if not spectra:
+        raise ValueError("spectra is empty; give at least one layer.")
+    return torch.stack([spectrum[..., 0] for spectrum in spectra]).prod(0)
 
 
 @torch.no_grad()
 def response_sensitivity(function: Callable[[Tensor], Tensor], inputs: Tensor, noise: Tensor) -> Tensor:
-    """mean_i ‖f(x_i + e_i) − f(x_i)‖/‖e_i‖, measured along the given noise; samples with e_i = 0 are left out.
+    """mean over rows of ‖f(x+e) − f(x)‖/‖e‖, measured along the given noise; samples with e_i = 0 are left out.
 
     Never above the Lipschitz constant of f on the segment. f is called twice and must not draw at random.
 
@@ -43,36 +44,55 @@ def response_sensitivity(function: Callable[[Tensor], Tensor], inputs: Tensor, n
     return mean
 
 
-def layer_alignment(weight: Tensor, next_weight: Tensor) -> Tensor:
-    """|V_{l+1}ᵀ U_l|: how the output directions of layer l meet the input directions of layer l+1.
+def edge_sensitivity(representations: Tensor, with_fewer_edges: Tensor) -> Tensor:
+    """mean over nodes of ‖f(X, A') − f(X, A)‖/‖f(X, A)‖, in the dtype of the representations.
+
+    Args: representations f(X, A) and those of the graph A' without some of its edges, (..., N, D) each.
+    Returns: (...), in [0, ∞).
+    Source: ours.
+    """
+    size = representations.norm(dim=-1).clamp_min(1e-12)
+    change: Tensor = (representations - with_fewer_edges).norm(dim=-1) / size
+    return change.mean(-1)
+
+
+def feature_sensitivity(representations: Tensor, with_noisy_features: Tensor, noise_norm: float) -> Tensor:
+    """‖f(X+E, A) − f(X, A)‖_F/‖E‖_F, in the dtype of the representations.
+
+    Args: representations f(X, A) and f(X+E, A), (..., N, D) each; noise_norm ‖E‖_F > 0.
+    Returns: (...), in [0, ∞).
+    Source: ours.
+    """
+    change: Tensor = (representations - with_noisy_features).flatten(-2).norm(dim=-1)
+    return change / noise_norm
+
+
+def layer_alignment(layer: Factors, next_layer: Factors) -> Tensor:
+    """|Vₗ₊₁ᵀ Uₗ|: how the output directions of layer l meet the input directions of layer l+1.
 
     W_l = U_l S_l V_lᵀ, singular values descending. The identity where neighbouring layers are aligned. Where singular
     values coincide (or are 0) their directions, and so these entries, are defined only up to a rotation.
 
-    Args: weight W_l (..., d_l, d_in), next_weight W_{l+1} (..., d_out, d_l).
+    Args: `rank.singular_factors` of W_l (..., d_l, d_in) and W_{l+1} (..., d_out, d_l).
     Returns: (..., min(d_out, d_l), min(d_l, d_in)), in [0, 1] float64; NaN where a weight is not finite.
     Raises: ValueError where the two layers do not meet.
     Source: Jing et al. 2022, alignment of adjacent layers.
     """
-    if weight.shape[-2] != next_weight.shape[-1]:
-        raise ValueError(f"layer l has {weight.shape[-2]} outputs but layer l+1 has {next_weight.shape[-1]} inputs.")
-    clean, _, finite = unit_scaled(weight)
-    next_clean, _, next_finite = unit_scaled(next_weight)
-    outputs = torch.linalg.svd(clean, full_matrices=False).U
-    inputs = torch.linalg.svd(next_clean, full_matrices=False).Vh
-    alignment = (inputs @ outputs).abs().clamp_max(1)
-    return torch.where((finite & next_finite)[..., None, None], alignment, torch.nan)
+    outputs, inputs = layer.left.shape[-2], next_layer.right.shape[-1]
+    if outputs != inputs:
+        raise ValueError(f"layer l has {outputs} outputs but layer l+1 has {inputs} inputs.")
+    return (next_layer.right @ layer.left).abs().clamp_max(1)
 
 
-def layer_alignment_score(weight: Tensor, next_weight: Tensor, top: int | None = None) -> Tensor:
-    """Mean of the first `top` diagonal entries of `layer_alignment`, equally weighted; all of them by default.
+def layer_alignment_score(layer: Factors, next_layer: Factors, top: int | None = None) -> Tensor:
+    """mean diagonal of |Vₗ₊₁ᵀ Uₗ|, see `layer_alignment`: of its first `top` entries, all of them by default.
 
     Random directions in d dimensions score about 0.8/√d. Directions of vanishing singular values are arbitrary: give
     the numerical rank as `top` where layers have lost rank.
 
-    Args: weight (..., d_l, d_in), next_weight (..., d_out, d_l); top ≥ 1.
+    Args: as `layer_alignment`; top ≥ 1.
     Returns: (...), in [0, 1] float64; 1 where the layers are aligned.
     Source: the scalar is ours.
     """
-    diagonal = layer_alignment(weight, next_weight).diagonal(dim1=-2, dim2=-1)
+    diagonal = layer_alignment(layer, next_layer).diagonal(dim1=-2, dim2=-1)
     return diagonal[..., :top].mean(-1)

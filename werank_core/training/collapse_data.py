@@ -19,7 +19,7 @@ from werank_core.datasets.images import LabelledSplit, load_digits, standardized
 from werank_core.datasets.openml import load_images
 from werank_core.datasets.own_data import load_own_images
 from werank_core.datasets.synthetic import make_mixture
-from werank_core.metrics.collapse import class_means, cluster_labels
+from werank_core.metrics.collapse import class_means, class_moments, cluster_labels
 from werank_core.metrics.rank import evaluation_rows
 from werank_core.streams import Purpose, stream_seed
 from werank_core.theory.least_squares import whitened_inputs
@@ -62,7 +62,8 @@ class CollapseData:
     @cached_property
     def centroids(self) -> State:
         """Class means of every run's rows as `rows`, `labels` and `weights` n_k/N; an absent class weighs 0."""
-        means = class_means(self.train, self.train_labels, self.num_classes).nan_to_num().to(self.train.dtype)
+        moments = class_moments(self.train, self.train_labels, self.num_classes)
+        means = class_means(moments).nan_to_num().to(self.train.dtype)
         classes = torch.arange(self.num_classes, device=self.train.device)
         shares = (self.train_labels[..., None] == classes).to(self.train.dtype).mean(1)
         labels = classes.expand(len(self.of_run), -1)

@@ -4,20 +4,16 @@ Everything takes stacked runs `(R, ...)` and computes in float64, from rows that
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from werank_core.metrics import rank
-from werank_core.metrics.class_moments import (
-    neural_collapse_of_moments,
-    singular_values_of_moments,
-    variation_of_moments,
-)
+from werank_core.metrics import collapse, rank
 from werank_core.metrics.gradients import gradient_alignment, gradient_rank
-from werank_core.metrics.scaling import finite_or_zero
-from werank_core.metrics.stationarity import certificate_of_sums
+from werank_core.metrics.stationarity import LAYER_NUMBERS, layer_balance
+from werank_core.metrics.tables import layer_numbers, numbers
 from werank_core.training.collapse_trace import Passes, Summary
 from werank_core.training.loop import Arrays, Values
 from werank_core.training.recorder import on_rows
@@ -29,16 +25,6 @@ NUMERICAL_TOLERANCE = 1e-2
 EMPTY_LAYER = 1e-6
 # Numbers in the weights of the runs whose matrices are measured together.
 MATRIX_NUMBERS = 2**22
-CERTIFICATE_METRICS = {
-    "layer_tcv": "relative_tcv",
-    "layer_absolute_tcv": "total_cluster_variation",
-    "certificate_bound": "first_bound",
-    "tcv_bound": "tcv_bound",
-    "certificate_tightness": "tightness",
-    "residual_norm": "residual_norm",
-    "eigenvalue_cosine": "eigenvalue_cosine",
-    "eigenvalue_ratio": "eigenvalue_ratio",
-}
 
 
 def measures(passes: Passes, decays: Tensor) -> tuple[Values, Arrays]:
@@ -46,9 +32,9 @@ def measures(passes: Passes, decays: Tensor) -> tuple[Values, Arrays]:
 
     A block of runs at a time, as their matrices fit.
     """
-    numbers = sum(weight[0].numel() for weight in weights_of(passes.model.parameters).values())
+    size = sum(weight[0].numel() for weight in weights_of(passes.model.parameters).values())
     runs = torch.arange(len(decays), device=decays.device)
-    parts = [_of_block(passes, part, decays[part]) for part in torch.split(runs, max(1, MATRIX_NUMBERS // numbers))]
+    parts = [_of_block(passes, part, decays[part]) for part in torch.split(runs, max(1, MATRIX_NUMBERS // size))]
     values = {name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]}
     return values, {key: torch.cat([part[1][key] for part in parts]) for key in parts[0][1]}
 
@@ -56,12 +42,12 @@ def measures(passes: Passes, decays: Tensor) -> tuple[Values, Arrays]:
 def _of_block(passes: Passes, runs: Tensor, decay: Tensor) -> tuple[Values, Arrays]:
     config, found, state = passes.config, passes.summary(runs), passes.model.state(runs)
     weights = list(weights_of(state).values())
-    spectra = weight_spectra(weights)
+    spectra = [rank.singular_values(weight) for weight in weights]
     seen = {"objective": found.objective, "accuracy": found.accuracy} | gradient_metrics(found.gradients)
-    seen |= certificate_metrics(weights, spectra, found, decay)
+    seen |= layer_metrics(weights, spectra, found, decay)
     ranks, arrays = representation_metrics(found, weights[-1])
     values = on_rows("train", named_by_clusters(seen | ranks, config.clusters))
-    values |= spectrum_metrics(spectra, config.target_rank) | {"test/accuracy": passes.test_accuracy(state, runs)}
+    values |= weight_metrics(spectra, config.target_rank) | {"test/accuracy": passes.test_accuracy(state, runs)}
     return values, arrays | {("weight_spectrum", layer): s for layer, s in enumerate(spectra, start=1)}
 
 
@@ -77,23 +63,14 @@ def is_stationary(values: Values, cosine: float) -> Tensor:
 # -- layers ---------------------------------------------------------------------------------------------------------
 
 
-def weight_spectra(weights: Sequence[Tensor]) -> list[Tensor]:
-    """Singular values of every weight `(R, d_out, d_in)`, descending, float64."""
-    return [rank.singular_values(weight) for weight in weights]
+def weight_metrics(spectra: Sequence[Tensor], target_rank: int) -> Values:
+    """Rank of every weight from its singular values `(R, m)`, `(R, L)` each."""
+    sizes = {"distance_to_rank": target_rank, "weight_norm": 0}
+    distances = {name: partial(rank.distance_to_rank, rank=k) for name, k in sizes.items()}
+    return layer_numbers(rank.WEIGHT_NUMBERS | distances, spectra)
 
 
-def spectrum_metrics(spectra: Sequence[Tensor], target_rank: int) -> Values:
-    """Rank of every weight, `(R, L)` each."""
-    return {
-        "weight_effective_rank": torch.stack([rank.effective_rank_of_spectrum(s) for s in spectra], -1),
-        "weight_stable_rank": torch.stack([rank.stable_rank_of_spectrum(s) for s in spectra], -1),
-        "weight_numerical_rank": torch.stack([rank.numerical_rank_of_spectrum(s) for s in spectra], -1),
-        "distance_to_rank": torch.stack([rank.distance_to_rank_of_spectrum(s, target_rank) for s in spectra], -1),
-        "weight_norm": torch.stack([rank.distance_to_rank_of_spectrum(s, 0) for s in spectra], -1),
-    }
-
-
-def certificate_metrics(weights: Sequence[Tensor], spectra: Sequence[Tensor], found: Summary, decay: Tensor) -> Values:
+def layer_metrics(weights: Sequence[Tensor], spectra: Sequence[Tensor], found: Summary, decay: Tensor) -> Values:
     """Cluster variation of every layer's input and the rank certificate, `(R, L)` each.
 
     The gradient is that of the mean data loss over exactly the summed rows. λ is the number that decays the weights,
@@ -101,15 +78,8 @@ def certificate_metrics(weights: Sequence[Tensor], spectra: Sequence[Tensor], fo
 
     Args: weights and spectra of every layer, `(R, d_out, d_in)` and `(R, m)`; decay `(R,)`.
     """
-    num_samples = found.predictions.shape[-1]
-    certificates = [
-        certificate_of_sums(weight, sums, decay, num_samples, spectrum)
-        for weight, sums, spectrum in zip(weights, found.layers, spectra, strict=True)
-    ]
-    return {
-        name: torch.stack([getattr(one, field) for one in certificates], -1)
-        for name, field in CERTIFICATE_METRICS.items()
-    }
+    parts = zip(weights, found.layers, spectra, strict=True)
+    return layer_numbers(LAYER_NUMBERS, [layer_balance(weight, rows, decay, s) for weight, rows, s in parts])
 
 
 def gradient_metrics(gradients: Sequence[tuple[Tensor, Tensor]]) -> Values:
@@ -125,16 +95,13 @@ def gradient_metrics(gradients: Sequence[tuple[Tensor, Tensor]]) -> Values:
 
 def representation_metrics(found: Summary, classifier_weight: Tensor) -> tuple[Values, Arrays]:
     """Rank, cluster variation and NC1 to NC4 of the penultimate representations, `(R,)` each; their spectrum."""
-    spectrum = singular_values_of_moments(found.classes)
-    values = {
-        "effective_rank": rank.effective_rank_of_spectrum(spectrum),
-        "numerical_rank": rank.numerical_rank_of_spectrum(spectrum),
-        "stable_rank": rank.stable_rank_of_spectrum(spectrum),
-        "measured_rows": torch.full_like(spectrum[:, 0], found.predictions.shape[-1]),
-        "representation_width": torch.full_like(spectrum[:, 0], spectrum.shape[-1]),
-    }
-    values |= variation_of_moments(found.clusters)
-    values |= neural_collapse_of_moments(found.classes, classifier_weight, found.predictions)
+    spectrum = found.spectrum
+    sizes = {"measured_rows": found.predictions.shape[-1], "representation_width": classifier_weight.shape[-1]}
+    values = {name: torch.full_like(spectrum[:, 0], size) for name, size in sizes.items()}
+    values |= numbers(rank.REPRESENTATION_NUMBERS, spectrum)
+    values |= numbers(collapse.CLUSTER_NUMBERS, found.clusters) | numbers(collapse.CLASS_NUMBERS, found.classes)
+    values["nc3_self_duality"] = collapse.nc3_self_duality(found.classes, classifier_weight)
+    values["nc4_agreement"] = collapse.nc4_agreement(found.classes, found.predictions)
     return values, {("representation_spectrum", 0): spectrum}
 
 
@@ -149,9 +116,9 @@ def named_by_clusters(values: Values, clusters: Literal["labels", "kmeans"]) -> 
 
 
 def truncations(passes: Passes) -> tuple[Values, Arrays]:
-    """Accuracy with every layer cut to its numerical rank, against the parameters a factored layer would keep.
+    """The test accuracy with every layer cut to its numerical rank, against the parameters a factored layer would keep.
 
-    A layer of rank r keeps min(r (d_out + d_in), d_out · d_in) numbers.
+    Kept: Σ min(r(d_out+d_in), d_out·d_in) / Σ d_out·d_in, r the ranks.
 
     Returns:
         Both at tolerance 0.01, `(R,)`; and the curve `(R, T, 3)`: tolerance, kept share, accuracy.
@@ -159,16 +126,19 @@ def truncations(passes: Passes) -> tuple[Values, Arrays]:
     runs = torch.arange(len(passes.data.of_run), device=passes.data.of_run.device)
     state = passes.model.state(runs)
     weights = weights_of(state)
-    names = list(weights)
-    factors = {n: torch.linalg.svd(finite_or_zero(weight)[0], full_matrices=False) for n, weight in weights.items()}
+    factors = {name: rank.singular_factors(weight) for name, weight in weights.items()}
     points = []
     for tolerance in TRUNCATION_TOLERANCES:
-        ranks = {name: tolerance * factors[name].S[:, :1] < factors[name].S for name in names}
         cut = {
-            name: ((f.U * (f.S * ranks[name])[:, None]) @ f.Vh).to(state[name].dtype).view_as(state[name])
+            name: ((f.left * (f.spectrum * (f.spectrum > tolerance * f.spectrum[:, :1]))[:, None]) @ f.right)
+            .to(state[name].dtype)
+            .view_as(state[name])
             for name, f in factors.items()
         }
-        kept = _kept_share([ranks[name].sum(-1) for name in names], [weights[name].shape[1:] for name in names])
+        kept = _kept_share(
+            [rank.numerical_rank(f.spectrum, tolerance) for f in factors.values()],
+            [weight.shape[1:] for weight in weights.values()],
+        )
         accuracy = passes.test_accuracy(state | cut, runs)
         points.append(torch.stack([torch.full_like(kept, tolerance), kept, accuracy], -1))
     curve = torch.stack(points, 1)
@@ -179,7 +149,5 @@ def truncations(passes: Passes) -> tuple[Values, Arrays]:
 
 def _kept_share(ranks: Sequence[Tensor], shapes: Sequence[torch.Size]) -> Tensor:
     sizes = [d_out * d_in for d_out, d_in in shapes]
-    kept = [
-        (r * (d_out + d_in)).clamp(max=d_out * d_in).double() for r, (d_out, d_in) in zip(ranks, shapes, strict=True)
-    ]
+    kept = [(r * (d_out + d_in)).clamp(max=d_out * d_in) for r, (d_out, d_in) in zip(ranks, shapes, strict=True)]
     return torch.stack(kept).sum(0) / sum(sizes)

@@ -58,9 +58,9 @@ def product(weights: list[Tensor]) -> Tensor:
 def closed_form_error(
     spectrum: Tensor, target: Tensor, decay: Tensor, depth: int, max_rank: int | None = None
 ) -> Tensor:
-    """Largest relative error of the product's singular values against the closed form, `(R,)`.
+    """max |sⱼ − ŝⱼ|/ŝⱼ over the singular values of W_L···W₁ (over yⱼ where ŝⱼ = 0), `(R,)`.
 
-    Per value |s − ŝ| / ŝ (over y where ŝ = 0) to the global minimum ŝ; where the non-zero branch is a minimum though
+    ŝ is the global minimum; where the non-zero branch is a minimum though
     not the global one (L ≥ 3), to the nearer of the two. Nothing is divided by less than 1e-6 of the largest y: what
     rounding leaves of a value that is not there is no error.
 
@@ -81,8 +81,8 @@ def closed_form_error(
 def expected_layer_tcv(data: CollapseData, weights: list[Tensor], noise: Tensor, *, linear: bool) -> Tensor:
     """Expected TCV of every layer's input, `(R, L)`, for Gaussian clusters of isotropic noise σ.
 
-    σ² d (1 − K/N) at the input and σ² ‖W_{l−1}···W_1‖_F² (1 − K/N) after linear layers, the weights taken as given; NaN
-    behind a non-linearity.
+    σ² ‖W_{l−1}···W₁‖_F² (1 − K/N), σ² d (1 − K/N) at the input; the weights are taken as given, NaN behind a
+    non-linearity.
     """
     shares = torch.nn.functional.one_hot(data.clusters, data.num_classes).double().mean(1).cpu().numpy()
     columns = [_unit_tcv(data, shares, None, len(weights[0]))]
@@ -106,6 +106,6 @@ def _unit_tcv(data: CollapseData, shares: np.ndarray, weight: Tensor | None, num
 
 
 def centroid_distance(parameters: State, twin: State) -> Tensor:
-    """‖W − W'‖_F / ‖W'‖_F over all weights of a run and of its twin trained on the class means, `(R,)`."""
+    """‖W − W_c‖_F/‖W_c‖_F over all layers of a run and of its twin trained on the class means, `(R,)`."""
     gap = {name: (parameters[name] - weight).double() for name, weight in twin.items()}
     return (squared_norm(gap) / squared_norm({name: weight.double() for name, weight in twin.items()})).sqrt()

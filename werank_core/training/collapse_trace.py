@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from werank_core.config import RankCollapseConfig
-from werank_core.metrics.class_moments import ClassMoments, class_moments
+from werank_core.metrics.collapse import ClassMoments, class_moments
 from werank_core.metrics.gradients import batch_gradient
+from werank_core.metrics.rank import representation_singular_values
 from werank_core.metrics.row_sums import RowSums, joined_row_sums, row_sums
 from werank_core.training.collapse_data import CollapseData
 from werank_core.training.run_blocks import runs_at_once
@@ -78,7 +79,7 @@ class Summary(NamedTuple):
         objective, accuracy: `(R,)` on these rows; predictions: `(R, N)`.
         layers: sums over every layer's rows.
         gradients: of every layer, the gradients of two batches.
-        classes, clusters: moments of the penultimate representations.
+        spectrum: singular values of the penultimate representations; classes, clusters: their moments.
     """
 
     objective: Tensor
@@ -86,6 +87,7 @@ class Summary(NamedTuple):
     predictions: Tensor
     layers: list[RowSums]
     gradients: list[tuple[Tensor, Tensor]]
+    spectrum: Tensor
     classes: ClassMoments
     clusters: ClassMoments
 
@@ -126,6 +128,7 @@ def summary(found: Trace, labels: Tensor, clusters: Tensor, num_clusters: int, b
         labels, clusters: `(R, N)`: NC1 to NC4 speak of classes, cluster variation and certificate of clusters.
         batch_size: B; the first 2 B rows give the two batch gradients, at most half of them each.
     """
+    spectrum = representation_singular_values(found.representations, gram=True)
     classes = class_moments(found.representations, labels, found.outputs.shape[-1])
     predictions = found.outputs.argmax(-1)
     return Summary(
@@ -134,6 +137,7 @@ def summary(found: Trace, labels: Tensor, clusters: Tensor, num_clusters: int, b
         predictions,
         [_summed(layer, clusters, num_clusters) for layer in found.layers],
         [_batch_gradients(layer, batch_size) for layer in found.layers],
+        spectrum,
         classes,
         classes if clusters is labels else class_moments(found.representations, clusters, num_clusters),
     )
@@ -144,7 +148,7 @@ def _summed(layer: LayerRows, clusters: Tensor, num_clusters: int) -> RowSums:
     for samples, inputs, deltas in layer.parts(0, clusters.shape[1]):
         labels = clusters[:, samples]
         of_rows = labels[..., None].expand(-1, -1, inputs.shape[1] // labels.shape[1]).flatten(1)
-        parts.append(row_sums(inputs, deltas, of_rows, num_clusters))
+        parts.append(row_sums(inputs, deltas, of_rows, num_clusters, labels.shape[1]))
     return joined_row_sums(parts)
 
 

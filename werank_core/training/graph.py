@@ -106,10 +106,8 @@ class GraphSSL:
         losses = self.engine.losses(self._of_blocks(self._views.same()))
         values = on_rows("all", {name: losses[name] for name in ("loss", "objective")})
         weights = list(weights_of(self.model.parameters, "encoder.convolutions").values())
-        spectra, ranks = ssl_measures.weight_measures(weights)
+        spectra, ranks = ssl_measures.weight_measures(weights, alignment=step in (0, self.num_steps))
         values |= ranks | self._times(step) | {"penalty": losses["penalty"]}
-        if step in (0, self.num_steps):
-            values |= ssl_measures.layer_alignments(weights)
         probed: dict[Seeds, tuple[Values, Arrays]] = {}
         parts = [self._measure_run(step, run, probed) for run in range(len(self.data))]
         return values | joined([found for found, _ in parts]), spectra | joined([found for _, found in parts])

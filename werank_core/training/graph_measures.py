@@ -11,6 +11,7 @@ from werank_core.config.graph import GraphConfig
 from werank_core.metrics.dirichlet import dirichlet_energy
 from werank_core.metrics.probe import probe
 from werank_core.metrics.rank import evaluation_rows
+from werank_core.metrics.sensitivity import edge_sensitivity, feature_sensitivity
 from werank_core.training import ssl_measures
 from werank_core.training.graph_data import GraphData
 from werank_core.training.loop import Arrays, Values
@@ -48,10 +49,8 @@ def graph_measures(outputs: Outputs, data: GraphData, config: GraphConfig) -> tu
     known = data.labelled_rows(config.evaluation_rows)
     values |= ssl_measures.collapse_metrics(z[:, known], data.labels[known].to(z.device), data.num_classes)
     values["dirichlet_energy"] = dirichlet_energy(z, data.edge_index, data.degrees)
-    change, size = z - outputs.with_fewer_edges, z.norm(dim=-1)
-    values["edge_sensitivity"] = (change.norm(dim=-1) / size.clamp_min(1e-12)).mean(-1)
-    response = (z - outputs.with_noisy_features).flatten(1).norm(dim=1)
-    values["feature_sensitivity"] = response / outputs.noise_norm
+    values["edge_sensitivity"] = edge_sensitivity(z, outputs.with_fewer_edges)
+    values["feature_sensitivity"] = feature_sensitivity(z, outputs.with_noisy_features, outputs.noise_norm)
     return on_rows("all", values), spectra
 
 

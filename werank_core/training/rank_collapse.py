@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from werank_core.config import RankCollapseConfig
+from werank_core.metrics.rank import singular_values
 from werank_core.models.cnn import make_classifier
 from werank_core.models.mlp import initialize
 from werank_core.regularizers import layer_weights, total_penalty
@@ -117,8 +118,8 @@ class RankCollapse:
         self._note_stationary(step, values)
         if step >= self.num_steps:
             parts.append(measures.truncations(self.passes))
-            twin = measures.weight_spectra(list(weights_of(self.twin.parameters).values())) if self.twin else []
-            arrays |= {("centroid_weight_spectrum", layer): s for layer, s in enumerate(twin, start=1)}
+            twin = weights_of(self.twin.parameters).values() if self.twin else []
+            arrays |= {("centroid_weight_spectrum", layer): singular_values(w) for layer, w in enumerate(twin, start=1)}
         for more, spectra in parts:
             values, arrays = values | more, arrays | spectra
         return values, arrays

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from werank_core.metrics import collapse, rank
 from werank_core.metrics.probe import ProbeSplits, probe
-from werank_core.metrics.sensitivity import layer_alignment_score
+from werank_core.metrics.sensitivity import layer_alignment_score, product_of_spectral_norms
+from werank_core.metrics.tables import layer_numbers, numbers
 from werank_core.training.loop import Arrays, Values
 
 VALIDATION_SHARE = 0.2
@@ -27,55 +28,36 @@ def representation_measures(representations: Tensor, embeddings: Tensor) -> tupl
     """
     raw, embedded = (rank.representation_singular_values(part) for part in (representations, embeddings))
     centred = rank.representation_singular_values(representations, centered=True)
-    values = {
-        "effective_rank": rank.effective_rank_of_spectrum(raw),
-        "rankme": rank.rankme_of_spectrum(raw),
-        "covariance_effective_rank": rank.covariance_effective_rank_of_spectrum(centred),
-        "participation_ratio": rank.participation_ratio_of_spectrum(centred),
-        "stable_rank": rank.stable_rank_of_spectrum(raw),
-        "numerical_rank": rank.numerical_rank_of_spectrum(raw),
-        "alpha_req": rank.alpha_req_fit_of_spectrum(centred).alpha,
-        "embedding_effective_rank": rank.effective_rank_of_spectrum(embedded),
-        "embedding_rankme": rank.rankme_of_spectrum(embedded),
-    }
+    values = numbers(rank.REPRESENTATION_NUMBERS, raw) | numbers(rank.CENTRED_NUMBERS, centred)
+    values |= numbers(rank.EMBEDDING_NUMBERS, embedded)
     rows, width = representations.shape[-2:]
     sizes = {"measured_rows": rows, "representation_width": width, "embedding_width": embeddings.shape[-1]}
     values |= {name: torch.full_like(raw[..., 0], size) for name, size in sizes.items()}
     return {("representation_spectrum", 0): raw, ("embedding_spectrum", 0): embedded}, values
 
 
-def weight_measures(weights: Sequence[Tensor]) -> tuple[Arrays, Values]:
-    """Singular values of every weight `(R, d_out, d_in)`, `(R, m)` a layer, to store, and what follows from them."""
-    spectra = [rank.singular_values(weight) for weight in weights]
-    arrays: Arrays = {("weight_spectrum", layer): spectrum for layer, spectrum in enumerate(spectra, start=1)}
-    values = {
-        "weight_effective_rank": torch.stack([rank.effective_rank_of_spectrum(s) for s in spectra], -1),
-        "weight_stable_rank": torch.stack([rank.stable_rank_of_spectrum(s) for s in spectra], -1),
-        "weight_numerical_rank": torch.stack([rank.numerical_rank_of_spectrum(s) for s in spectra], -1),
-        "product_of_spectral_norms": torch.stack([s[..., 0] for s in spectra]).prod(0),
-    }
-    return arrays, values
+def weight_measures(weights: Sequence[Tensor], *, alignment: bool = True) -> tuple[Arrays, Values]:
+    """Singular values of every weight `(R, d_out, d_in)`, `(R, m)` a layer, to store, and what follows from them.
 
-
-def layer_alignments(weights: Sequence[Tensor]) -> Values:
-    """Alignment of neighbouring weights `(R, d_out, d_in)`, `(R, L - 1)`: two full SVDs a layer."""
-    if len(weights) < 2:
-        return {}
-    return {"layer_alignment": torch.stack([layer_alignment_score(a, b) for a, b in pairwise(weights)], -1)}
+    Args:
+        alignment: also that of neighbouring layers, `(R, L - 1)`; their directions cost twice the time of the values.
+    """
+    values: Values = {}
+    if alignment and len(weights) > 1:
+        factors = [rank.singular_factors(weight) for weight in weights]
+        values["layer_alignment"] = torch.stack([layer_alignment_score(a, b) for a, b in pairwise(factors)], -1)
+        spectra = [factor.spectrum for factor in factors]
+    else:
+        spectra = [rank.singular_values(weight) for weight in weights]
+    values |= layer_numbers(rank.WEIGHT_NUMBERS, spectra)
+    values["product_of_spectral_norms"] = product_of_spectral_norms(spectra)
+    return {("weight_spectrum", layer): spectrum for layer, spectrum in enumerate(spectra, start=1)}, values
 
 
 def collapse_metrics(representations: Tensor, labels: Tensor, num_classes: int) -> Values:
     """TCV and the neural-collapse measures that need no classifier, each `(R,)`."""
-    arguments = (representations, labels, num_classes)
-    return {
-        "total_cluster_variation": collapse.total_cluster_variation(*arguments),
-        "relative_tcv": collapse.relative_tcv(*arguments),
-        "nc1": collapse.nc1(*arguments),
-        "nc1_quotient": collapse.nc1_quotient(*arguments),
-        "cdnv": collapse.cdnv(*arguments),
-        "nc2_equinorm": collapse.nc2_equinorm(*arguments),
-        "nc2_equiangular": collapse.nc2_equiangular(*arguments),
-    }
+    moments = collapse.class_moments(representations, labels, num_classes)
+    return numbers(collapse.CLUSTER_NUMBERS, moments) | numbers(collapse.CLASS_NUMBERS, moments)
 
 
 def probe_metrics(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> Values:

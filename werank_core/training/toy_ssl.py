@@ -126,7 +126,7 @@ class ToySSL:
         )
         held_out |= self._class_metrics(representations, with_probe=step in (0, self.num_steps))
         values = on_rows("test", held_out) | {"penalty": losses["penalty"]}
-        return values | weight_ranks | ssl_measures.layer_alignments(weights), weight_spectra | spectra
+        return values | weight_ranks, weight_spectra | spectra
 
     def _measured(self, rows: Tensor) -> list[Tensor]:
         """Representations and embeddings of every run, where float64 exists."""

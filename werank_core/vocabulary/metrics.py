@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 class Metric:
     """One quantity as axes, tooltips and tables name it.
 
-    `span` is the closed range of possible values, None where a side is open. `of_rows` says that the number is computed
-    on rows of the data, so that its key names a split; the others are of weights, of the clock or of the run.
+    `formula` is the text that the docstring of the defining function has, too (a test reads both); `note` says of what
+    it is, within which bounds, how to read it. `span` is the closed range of possible values, None where a side is
+    open. `of_rows` says that the number is computed on rows of the data, so that its key names a split; the others are
+    of weights, of the clock or of the run.
     """
 
     name: str
     label: str
     formula: str
     source: str
+    note: str = ""
     unit: str = ""
     span: tuple[float | None, float | None] = (None, None)
     log: bool = False
@@ -29,7 +32,7 @@ class Metric:
     @property
     def tooltip(self) -> str:
         """Definition and source in one line."""
-        return f"{self.label}: {self.formula}. {self.source}"
+        return f"{self.label}: {'; '.join(filter(None, [self.formula, self.note]))}. {self.source}"
 
 
 ROY = "Roy & Vetterli 2007"
@@ -38,29 +41,32 @@ OURS = "convention of this project"
 _BY_CLASS = "every class weighing the same, m̄ the mean of the class means"
 _BY_SAMPLE = "every sample weighing the same"
 _EXACT = "Zangrando et al. 2024, made exact: ours"
+_TCV, _RELATIVE = "TCV = (1/N) Σₖ Σ_{i∈k} ‖zᵢ − mₖ‖²", "TCV / ((1/N) Σ ‖zᵢ − m‖²)"
+_ENTROPY = "exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs"
 # what no rank of such a matrix exceeds
 _ROWS, _CENTRED, _WEIGHTS = "min(rows, dimensions)", "min(rows − 1, dimensions)", "min(d_out, d_in)"
 _SHARE = (0.0, 1.0)
 _SIZE = (0.0, None)
 
 
-def _size_of_layer(name: str, label: str, formula: str, source: str, *, of_rows: bool = True) -> Metric:
+def _size_of_layer(name: str, label: str, formula: str, source: str, note: str = "", *, of_rows: bool = True) -> Metric:
     """A length or a square of one, per layer."""
-    return Metric(name, label, formula, source, span=_SIZE, log=True, per_layer=True, of_rows=of_rows)
+    return Metric(name, label, formula, source, note, span=_SIZE, log=True, per_layer=True, of_rows=of_rows)
 
 
-def _rank(name: str, label: str, formula: str, source: str, most: str = _ROWS, *, least: float = 1.0) -> Metric:
-    """A rank; with `most` of a weight, per layer and of no rows."""
-    of_weights = most == _WEIGHTS
-    span = (least, None)
-    return Metric(
-        name, label, f"{formula}; at most {most}", source, span=span, per_layer=of_weights, of_rows=not of_weights
-    )
+def _rank(
+    name: str, label: str, formula: str, source: str, of: str = "", most: str = _ROWS, *, least: float = 1.0
+) -> Metric:
+    """A rank of what `of` says; with `most` of a weight, per layer and of no rows."""
+    note, of_weights = "; ".join(filter(None, [of, f"at most {most}"])), most == _WEIGHTS
+    return Metric(name, label, formula, source, note, span=(least, None), per_layer=of_weights, of_rows=not of_weights)
 
 
-def _share_of_layer(name: str, label: str, formula: str, source: str, *, of_rows: bool = True) -> Metric:
+def _share_of_layer(
+    name: str, label: str, formula: str, source: str, note: str = "", *, of_rows: bool = True
+) -> Metric:
     """A share of 1, per layer."""
-    return Metric(name, label, formula, source, span=_SHARE, per_layer=True, of_rows=of_rows)
+    return Metric(name, label, formula, source, note, span=_SHARE, per_layer=True, of_rows=of_rows)
 
 
 _METRICS = (
@@ -69,26 +75,41 @@ _METRICS = (
     Metric("objective", "objective", "loss without penalties", OURS),
     Metric("penalty", "penalty", "Σ wₗ · penalty(Wₗ), before the strength", OURS, span=_SIZE, of_rows=False),
     # rank of the representations
-    _rank("effective_rank", "effective rank", "exp(−Σ pᵢ log pᵢ), p = s/Σs, of the representations", ROY),
-    _rank("rankme", "RankMe", "exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs + 1e-7, uncentred", "Garrido et al. 2023"),
+    _rank("effective_rank", "effective rank", _ENTROPY, ROY, "of the representations"),
+    _rank("rankme", "RankMe", _ENTROPY + " + 1e-7", "Garrido et al. 2023", "uncentred representations"),
     _rank(
         "covariance_effective_rank",
         "covariance effective rank",
-        "exp(−Σ pᵢ log pᵢ), p = s²/Σs², centred representations",
+        "exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ²/Σs²",
         ROY + ", on the covariance spectrum",
+        "centred representations",
         _CENTRED,
     ),
-    _rank("participation_ratio", "participation ratio", "(Σs²)²/Σs⁴, centred", "Gao et al. 2017", _CENTRED),
+    _rank(
+        "participation_ratio",
+        "participation ratio",
+        "(Σs²)²/Σs⁴",
+        "Gao et al. 2017",
+        "centred representations",
+        _CENTRED,
+    ),
     _rank("stable_rank", "stable rank", "Σs²/s₁²", "Rudelson & Vershynin 2007"),
     _rank("numerical_rank", "numerical rank", "#{sᵢ > 0.01 · s₁}", OURS + " (tolerance)", least=0.0),
-    Metric("alpha_req", "α-ReQ", "−slope of log sⱼ² on log j, weights 1/j", "Agrawal et al. 2022"),
-    _rank(
-        "embedding_effective_rank",
-        "effective rank of the embeddings",
-        "exp(−Σ pᵢ log pᵢ), p = s/Σs, of the head's output",
-        ROY,
+    Metric(
+        "alpha_req",
+        "α-ReQ",
+        "−slope of log sⱼ² on log j, weights 1/j",
+        "Agrawal et al. 2022",
+        "centred representations",
     ),
-    _rank("embedding_rankme", "RankMe of the embeddings", "as RankMe, of the head's output", "Garrido et al. 2023"),
+    _rank("embedding_effective_rank", "effective rank of the embeddings", _ENTROPY, ROY, "of the head's output"),
+    _rank(
+        "embedding_rankme",
+        "RankMe of the embeddings",
+        _ENTROPY + " + 1e-7",
+        "Garrido et al. 2023",
+        "of the head's output",
+    ),
     Metric("measured_rows", "rows measured", "N, rows that rank metrics are computed on", OURS, span=_SIZE),
     Metric("representation_width", "dimensions", "D, columns of the representations", OURS, span=_SIZE),
     Metric("embedding_width", "dimensions of the embeddings", "D, columns of the head's output", OURS, span=_SIZE),
@@ -96,37 +117,46 @@ _METRICS = (
     Metric(
         "total_cluster_variation",
         "total cluster variation",
-        f"TCV = (1/N) Σₖ Σ_{{i∈k}} ‖zᵢ − mₖ‖², {_BY_SAMPLE}",
+        _TCV,
         "Zangrando et al. 2024; normalisation is ours",
+        _BY_SAMPLE,
         span=_SIZE,
     ),
     Metric(
         "relative_tcv",
         "relative TCV",
-        f"TCV / ((1/N) Σ ‖zᵢ − m‖²), {_BY_SAMPLE}: 0 is collapsed onto class means, 1 is no class structure",
+        _RELATIVE,
         "normalisation is ours",
+        f"{_BY_SAMPLE}: 0 is collapsed onto class means, 1 is no class structure",
         span=_SHARE,
     ),
-    Metric("nc1", "NC1", f"tr(S_W pinv(S_B))/K, {_BY_CLASS}", PAPYAN, span=_SIZE, log=True),
-    Metric("nc1_quotient", "NC1 quotient", f"tr S_W / tr S_B, {_BY_CLASS}", "Tirer et al. 2023", span=_SIZE, log=True),
+    Metric("nc1", "NC1", "tr(S_W pinv(S_B))/K", PAPYAN, _BY_CLASS, span=_SIZE, log=True),
+    Metric("nc1_quotient", "NC1 quotient", "tr S_W / tr S_B", "Tirer et al. 2023", _BY_CLASS, span=_SIZE, log=True),
     Metric(
         "cdnv",
         "CDNV",
-        "mean over class pairs of (v_a + v_b)/(2‖m_a − m_b‖²), every pair weighing the same",
+        "mean over class pairs of (v_a + v_b)/(2‖m_a − m_b‖²)",
         "Galanti et al. 2021",
+        "every pair weighing the same",
         span=_SIZE,
         log=True,
     ),
-    Metric("nc2_equinorm", "NC2 equinorm", f"std/mean of the norms ‖mₖ − m̄‖, {_BY_CLASS}", PAPYAN, span=_SIZE),
+    Metric("nc2_equinorm", "NC2 equinorm", "std/mean of the norms ‖mₖ − m̄‖", PAPYAN, _BY_CLASS, span=_SIZE),
+    Metric("nc2_equiangular", "NC2 equiangular", "mean |cos + 1/(K−1)| of pairs mₖ − m̄", PAPYAN, _BY_CLASS, span=_SIZE),
     Metric(
-        "nc2_equiangular", "NC2 equiangular", f"mean |cos + 1/(K−1)| of pairs mₖ − m̄, {_BY_CLASS}", PAPYAN, span=_SIZE
+        "nc3_self_duality",
+        "NC3 self-duality",
+        "‖W/‖W‖ − M/‖M‖‖_F, M of mₖ − m̄",
+        PAPYAN,
+        _BY_CLASS,
+        span=(0, 2),
     ),
-    Metric("nc3_self_duality", "NC3 self-duality", f"‖W/‖W‖ − M/‖M‖‖_F, M of mₖ − m̄, {_BY_CLASS}", PAPYAN, span=(0, 2)),
     Metric(
         "nc4_agreement",
         "NC4 agreement",
-        f"share of samples where classifier and nearest class mean agree, {_BY_SAMPLE}",
+        "share of samples where classifier and nearest class mean agree",
         PAPYAN,
+        _BY_SAMPLE,
         span=_SHARE,
     ),
     # accuracy
@@ -137,18 +167,26 @@ _METRICS = (
         "linear probe or the network's own classifier",
         span=_SHARE,
     ),
-    Metric("macro_f1", "macro-F1", "mean over classes of the F1 score", "", span=_SHARE),
+    Metric("macro_f1", "macro-F1", "mean over classes of F1 = 2 TP/(predicted + true)", "", span=_SHARE),
     Metric(
         "untrained_accuracy", "accuracy before training", "the same probe on the untrained encoder", OURS, span=_SHARE
     ),
     # weights and response
-    _rank("weight_effective_rank", "effective rank of the weights", "exp(−Σ pᵢ log pᵢ), p = σ/Σσ of Wₗ", ROY, _WEIGHTS),
-    _rank("weight_stable_rank", "stable rank of the weights", "‖W‖_F²/σ₁²", "Rudelson & Vershynin 2007", _WEIGHTS),
+    _rank("weight_effective_rank", "effective rank of the weights", _ENTROPY, ROY, "s of Wₗ", _WEIGHTS),
+    _rank(
+        "weight_stable_rank",
+        "stable rank of the weights",
+        "Σs²/s₁²",
+        "Rudelson & Vershynin 2007",
+        "s of Wₗ",
+        _WEIGHTS,
+    ),
     _rank(
         "weight_numerical_rank",
         "numerical rank of the weights",
-        "#{σᵢ > 0.01 · σ₁}",
+        "#{sᵢ > 0.01 · s₁}",
         OURS + " (tolerance)",
+        "s of Wₗ",
         _WEIGHTS,
         least=0.0,
     ),
@@ -171,22 +209,25 @@ _METRICS = (
     Metric(
         "response_sensitivity",
         "response sensitivity",
-        "mean over rows of ‖f(x+e) − f(x)‖/‖e‖, e normal with standard deviation 0.1",
+        "mean over rows of ‖f(x+e) − f(x)‖/‖e‖",
         OURS,
+        "e normal with standard deviation 0.1",
         span=_SIZE,
     ),
     Metric(
         "feature_sensitivity",
         "feature sensitivity",
-        "‖f(X+E, A) − f(X, A)‖_F/‖E‖_F, E normal, a tenth of the features' size",
+        "‖f(X+E, A) − f(X, A)‖_F/‖E‖_F",
         OURS,
+        "E normal, a tenth of the features' size",
         span=_SIZE,
     ),
     Metric(
         "edge_sensitivity",
         "edge sensitivity",
-        "mean ‖f(X, A') − f(X, A)‖ over a 10% edge drop, relative to ‖f‖",
+        "mean over nodes of ‖f(X, A') − f(X, A)‖/‖f(X, A)‖",
         OURS,
+        "A' without 10% of the edges",
         span=_SIZE,
     ),
     Metric(
@@ -210,18 +251,27 @@ _METRICS = (
     _share_of_layer(
         "layer_tcv",
         "relative TCV of the layer's input",
-        f"TCV / total variation of the input of layer l, {_BY_SAMPLE}",
+        _RELATIVE,
         "normalisation is ours",
+        f"z the input of layer l, {_BY_SAMPLE}",
     ),
     _size_of_layer(
-        "layer_absolute_tcv", "TCV of the layer's input", "(1/N) Σ ‖zᵢ − m‖² within classes", "Zangrando et al. 2024"
+        "layer_absolute_tcv", "TCV of the layer's input", _TCV, "Zangrando et al. 2024", "z the input of layer l"
     ),
-    _size_of_layer("distance_to_rank", "distance to rank K", "√(Σ_{j>K} σⱼ²)", "Eckart & Young 1936", of_rows=False),
+    _size_of_layer("distance_to_rank", "distance to rank K", "√(Σ_{j>K} sⱼ²)", "Eckart & Young 1936", of_rows=False),
     _size_of_layer(
-        "certificate_bound", "certificate", "(‖gₗ‖_F + ‖rₗ‖_F)/λ ≥ distance to rank K; informative below ‖Wₗ‖_F", _EXACT
+        "certificate_bound",
+        "certificate",
+        "(‖gₗ‖_F + ‖rₗ‖_F)/λ ≥ distance to rank K",
+        _EXACT,
+        "informative below ‖Wₗ‖_F",
     ),
     _share_of_layer(
-        "certificate_tightness", "tightness", "distance to rank K / certificate: near 0, the bound says little", OURS
+        "certificate_tightness",
+        "tightness",
+        "distance to rank K / certificate",
+        OURS,
+        "near 0, the bound says little",
     ),
     _size_of_layer("weight_norm", "norm of the weights", "‖Wₗ‖_F", OURS, of_rows=False),
     _size_of_layer("tcv_bound", "TCV bound", "(RMS‖dᵢ‖·√TCVₗ + ‖rₗ‖_F)/λ ≥ certificate", _EXACT),
@@ -237,15 +287,17 @@ _METRICS = (
     Metric(
         "eigenvalue_ratio",
         "eigenvalue-equation ratio",
-        "⟨Wₗ, −∇L₀⟩/‖Wₗ‖²: λ at a stationary point",
+        "⟨Wₗ, −∇L₀⟩/‖Wₗ‖²",
         "Zangrando et al. 2024",
+        "λ at a stationary point",
         per_layer=True,
     ),
     Metric(
         "gradient_rank",
         "rank of a batch gradient",
-        "#{σᵢ > 1e-5 · σ₁} of ∇L on one batch",
+        "#{σᵢ > 1e-5 · σ₁}",
         OURS + " (tolerance)",
+        "of ∇L on one batch",
         span=_SIZE,
         per_layer=True,
     ),
@@ -303,8 +355,9 @@ _METRICS = (
     _size_of_layer(
         "expected_layer_tcv",
         "expected TCV of the layer's input",
-        "σ² ‖W_{l−1}···W₁‖_F² (1 − K/N), σ² d (1 − K/N) at the input; linear layers only",
+        "σ² ‖W_{l−1}···W₁‖_F² (1 − K/N), σ² d (1 − K/N) at the input",
         OURS,
+        "linear layers only",
     ),
     Metric(
         "stationary_at",
@@ -327,8 +380,8 @@ PROBE_METRICS = ("accuracy", "macro_f1")
 
 
 def _of_kmeans(known: Metric) -> Metric:
-    formula = f"{known.formula}; classes: k-means clusters of the inputs"
-    return replace(known, name=KMEANS + known.name, label=f"{known.label}, k-means clusters", formula=formula)
+    note = "; ".join(filter(None, [known.note, "classes: k-means clusters of the inputs"]))
+    return replace(known, name=KMEANS + known.name, label=f"{known.label}, k-means clusters", note=note)
 
 
 METRICS: dict[str, Metric] = {known.name: known for known in _METRICS}
