@@ -4,6 +4,7 @@ import io
 import sqlite3
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from werank_core.jobs import worker
 from werank_core.jobs.places import Places
 from werank_core.jobs.worker import Assignment, run_job, usable_device
 from werank_core.settings import Settings
-from werank_core.store import Store, StoreUnavailable, open_store, opening, queries, queue
+from werank_core.store import Store, StoreUnavailable, open_store, opening, queries, queue, recorder
 from werank_core.store.runs import request_cancel, retry, submit
 from werank_core.store.schema import job
 from werank_core.sweeps import RunBatch, SweepSpec
@@ -221,6 +222,7 @@ def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 
 def test_a_store_locked_while_a_batch_trains_is_waited_for(impatient: Store, settings: Settings, start: Start) -> None:
     def trains_on(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        assert not recorder.should_stop(0)
         other = locked(settings.home / "store.sqlite")
         threading.Timer(1.0, lambda: other.execute("ROLLBACK")).start()
         return finishes(batch, recorder, place)
@@ -325,12 +327,39 @@ def test_file_names_are_made_of_ids_only(settings: Settings, start: Start) -> No
 
 
 def test_training_time_adds_up_over_attempts(store: Store, start: Start) -> None:
-    assignment = start(waits_for_the_end)
     stop = threading.Event()
-    threading.Timer(0.1, stop.set).start()
-    run_job(store, assignment, stop)
+
+    def trains_until_it_is_stopped(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        assert not recorder.should_stop(0)
+        threading.Timer(0.1, stop.set).start()
+        return waits_for_the_end(batch, recorder, place)
+
+    assignment = start(trains_until_it_is_stopped)
+    assert run_job(store, assignment, stop) is RunState.QUEUED
+    again = queue.claim(store, "test")
+    assert again is not None
+    stop.clear()
+    assert run_job(store, replace(assignment, claim=again), stop) is RunState.QUEUED
     with store.reading() as connection:
-        assert connection.execute(sa.select(job.c.seconds)).scalar_one() >= 0.1
+        assert connection.execute(sa.select(job.c.seconds)).scalar_one() >= 0.2
+
+
+def test_what_a_job_needs_before_its_first_step_is_not_priced(
+    store: Store, start: Start, make_spec: Callable[..., SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 s until everything is loaded and compiled, 5 s for the 10 steps: more steps cost half a second each."""
+    now = [1000.0]
+    monkeypatch.setattr(recorder, "time", types.SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+
+    def loads_for_long(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
+        now[0] += 100
+        recorder.record(0, {"loss": torch.ones(len(batch))})
+        assert not recorder.should_stop(0)
+        now[0] += 5
+        return finishes(batch, recorder, place)
+
+    assert run_job(store, start(loads_for_long, steps=10), threading.Event()) is RunState.FINISHED
+    assert queries.predicted_seconds(store, make_spec(steps=3000)) == pytest.approx(3000 * 0.5)
 
 
 def test_left_over_files_are_removed_when_nobody_needs_them(settings: Settings, tmp_path: Path) -> None:

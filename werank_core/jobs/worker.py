@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -79,7 +78,7 @@ def run_job(store: Store, assignment: Assignment, stop: threading.Event) -> RunS
     Raises:
         StoreUnavailable: when the store did not answer for a whole lease, so that nobody could be told.
     """
-    claimed, started = assignment.claim, time.monotonic()
+    claimed = assignment.claim
     ask = Patience(claimed.lease_seconds).ask
     sink = ask(lambda: StoreSink(store, claimed, stop), stop)
     error = trace = ""
@@ -93,7 +92,7 @@ def run_job(store: Store, assignment: Assignment, stop: threading.Event) -> RunS
         except Exception as problem:
             outcome, error, trace = RunState.FAILED, one_line(problem), traceback.format_exc()
             print(trace, file=sys.stderr, flush=True)
-    seconds, run_steps = time.monotonic() - started - sink.patience.waited, sink.run_steps
+    (_, seconds), run_steps = sink.pace, sink.run_steps
     if outcome is RunState.QUEUED:
         held = sink.patience.ask(lambda: queue.release(store, claimed, seconds=seconds, run_steps=run_steps), stop)
         return outcome if held else None

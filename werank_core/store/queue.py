@@ -160,7 +160,7 @@ def finish(
         outcome: finished, failed or cancelled. Runs that diverged or were cancelled before keep that state.
         error: one sentence for the row.
         traceback: kept beside it, shown on request.
-        seconds: training time of this attempt.
+        seconds: training time of this attempt, set-up left out.
         run_steps: steps of single runs that it went into; None: those that were recorded.
         log: the end of what the worker printed.
     """

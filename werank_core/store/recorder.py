@@ -62,7 +62,7 @@ class StoreSink:
     def should_stop(self, step: int) -> bool:
         """True once training is no longer wanted: asked to stop, lost the job, or no run of it is still running."""
         if self._first_step is None:
-            self._first_step, self._began_at = step, time.monotonic()
+            self._first_step, self._began_at = step, time.monotonic() - self.patience.waited
         self.step = step
         return self.stop.is_set() or self.lost or self.all_ended
 

@@ -47,7 +47,7 @@ sweep = sa.Table(
 # What a worker claims. `attempt` counts claims and is the fencing token. `lost` counts workers that died under it and
 # `silent` those that were not heard of any more, both since it last got further than step `reached` (recorded, or kept
 # in a checkpoint). `seconds` went into `run_steps` steps of single runs, the current attempt's `attempt_seconds` into
-# `attempt_steps` steps of the batch.
+# `attempt_steps` steps of the batch; set-up is left out of both, for it does not grow with the steps.
 job = sa.Table(
     "job",
     metadata,
