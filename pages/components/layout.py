@@ -29,7 +29,7 @@ _STYLE = """
   h3 { font-size: 1rem !important; padding: .2rem 0 .8rem 0 !important; }
   [data-testid="stMetricValue"] { font-size: 1.3rem; }
   [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
-  button[kind="primary"], button[kind="primary"] p { color: light-dark(#FFFFFF, #0E1117); }
+  button[kind="primary"]:enabled, button[kind="primary"]:enabled p { color: light-dark(#FFFFFF, #0E1117); }
   [role="radio"][data-selected="true"]:hover p { color: light-dark(#005A8C, #7CC0EE); }
   .stMultiSelect span[title] { color: light-dark(#FFFFFF, #0E1117); }
   button kbd { color: inherit !important; opacity: 1 !important; }

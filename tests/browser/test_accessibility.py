@@ -52,6 +52,20 @@ def test_axe_finds_nothing_on_any_page(browser: Any, serve: Serve, theme: str) -
         assert list(violations(page)) == [], panel
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_button_that_waits_for_corrections_can_be_read(browser: Any, serve: Serve, theme: str) -> None:
+    """Streamlit greys it out, which no rule asks a contrast of; its own colours must not meet ours."""
+    page = opened(browser, f"{serve().address}/toy?toy_set_seeds=0", color_scheme=theme)
+    button = page.get_by_role("button", name=re.compile("^Run sweep"))
+    assert button.is_disabled()
+    text, behind = button.evaluate(
+        "b => [getComputedStyle(b.querySelector('p')).color, getComputedStyle(b).backgroundColor]"
+    )
+    page_behind = page.locator(".stApp").evaluate("app => getComputedStyle(app).backgroundColor")
+    assert text not in (behind, page_behind)
+    assert {text, page_behind} != {"rgb(255, 255, 255)", "rgb(14, 17, 23)"}, "a disabled button looks disabled"
+
+
 def test_every_button_has_a_name(browser: Any, serve: Serve) -> None:
     dashboard = serve()
     filled(dashboard)
