@@ -17,8 +17,8 @@ line is one scale of the augmentation: 1 uses the full drop rates of edges and f
 
 **Accuracy** is the mean test accuracy of logistic regression on L2-normalised, frozen representations over 20 random
 splits, or over the graph's own. Its protocol matters: *holdout* fits on 10% of the nodes and chooses C on another 10%;
-*bgrl*, the code of BGRL's authors, chooses C by five random halvings of 20% and fits again on all of it, which on Cora
-is 1 point more for a trained encoder and 5 for an untrained one. Published presets use *bgrl* with one-vs-rest.
+*BGRL*, as in the code of BGRL's authors, chooses C by five random halvings of 20% and fits again on all of it, which on
+Cora is 1 point more for a trained encoder and 5 for an untrained one. Published presets use *BGRL* with one-vs-rest.
 Accuracy **before training** is always recorded beside it: on many graphs an untrained encoder is a strong baseline.
 
 All strengths of one seed see the same augmented views, so differences are paired. The WERank paper claims higher rank

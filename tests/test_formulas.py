@@ -11,6 +11,7 @@ from werank_core import regularizers
 from werank_core.config import GraphConfig, RankCollapseConfig, ToySSLConfig, penalty_formula
 from werank_core.config.formulas import GRAM_PENALTIES, PENALTIES, Gram, Penalty
 from werank_core.config.penalised import PenalisedConfig
+from werank_core.config.spelling import spelled
 
 GRAMS = get_args(Gram)
 Matrix = np.ndarray
@@ -51,7 +52,7 @@ def test_the_text_is_the_number(penalty: Penalty, gram: Gram, shape: tuple[int, 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_latex_says_what_the_text_says(penalty: Penalty) -> None:
-    spelled = {
+    letters = {
         r"\lVert": "‖", r"\rVert": "‖", r"\lvert": "|", r"\rvert": "|", r"W^\top W": "WᵀW", r"W^\top": "Wᵀ", r"\,": " ",
         r"\max_{ij}": "maxᵢⱼ", r"\sigma_1": "σ₁", r"\sigma_i": "σᵢ", r"\sum_i": "Σᵢ", "_{ij}": "ᵢⱼ", "_2": "₂",
         "^2": "²", "-": "−",
@@ -59,7 +60,7 @@ def test_latex_says_what_the_text_says(penalty: Penalty) -> None:
     for gram in GRAMS:
         formula = penalty_formula(penalty, gram)
         latex = formula.latex
-        for code, letter in spelled.items():
+        for code, letter in letters.items():
             latex = latex.replace(code, letter)
         assert latex.replace(" ", "") == formula.text.replace(" ", "")
 
@@ -89,7 +90,7 @@ def test_the_config_names_its_own_formula(config_class: type[PenalisedConfig]) -
     decayed = wide.replaced(penalty="nuclear_norm")
     assert decayed.digest() == decayed.replaced(gram="output").digest(), "no G in it: no effect"
     described = config_class.model_fields["penalty"].description or ""
-    assert all(f"{name} {penalty_formula(name).text}" in described for name in PENALTIES)
+    assert all(f"{spelled(name)} {penalty_formula(name).text}" in described for name in PENALTIES)
 
 
 def test_rank_collapse_names_both_of_its_penalties() -> None:

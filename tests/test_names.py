@@ -23,7 +23,7 @@ def test_a_preset_as_it_is_has_its_title(name: str) -> None:
 
 def test_what_differs_is_said_in_few_words() -> None:
     assert made_name(spec(encoder="relu", augmentation_strength=1)) == "Digits · noise 1, ReLU"
-    assert made_name(spec(normalize=False)) == "Digits · normalize off"
+    assert made_name(spec(normalize=False)) == "Digits · normalise off"
     assert made_name(spec("rank_collapse", dataset="cifar10", model="cnn", depth=3)) == "CIFAR-10 · CNN, depth 3"
     assert made_name(spec("graph", dataset="own", own_graph="friends")) == "friends"
 

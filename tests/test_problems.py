@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from werank_core.config import Problem, ToySSLConfig, explain, problems
+from werank_core.config import GraphConfig, Problem, ToySSLConfig, explain, problems
 from werank_core.sweeps import SweepSpec
 
 FIELDS = {**ToySSLConfig.model_fields, **SweepSpec.model_fields}
@@ -75,7 +75,7 @@ def test_a_list_is_told_at_the_list(fields: dict[str, object], sentence: str) ->
         ((float("nan"),), "Values: every value must be finite."),
         ((float("9" * 400),), "Values: every value must be finite."),
         ((1e300,), f"Values: {10**300!r:.60}… is too large. Allowed: 1 to 32."),
-        ((1.5,), "Values: depth = 1.5 must be a whole number."),
+        ((1.5,), "Values: 1.5 is not a whole number."),
         ((), "Axis and Values belong together: give both or neither."),
     ],
 )
@@ -83,6 +83,32 @@ def test_second_values_are_corrected_where_they_stand(values: tuple[float, ...],
     (problem,) = told(refused(second_axis="depth", second_values=values))
     assert problem.sentence == sentence.replace(f"{10**300!r:.60}", repr(int(1e300))[:60])
     assert "second_values" in problem.fields
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "sentence"),
+    [
+        ("objective", ("byol", "simclr"), "Values: simclr is not one of InfoNCE, BYOL, VICReg, Barlow Twins."),
+        ("encoder", (1.0,), "Values: 1 is not one of linear, ReLU."),
+        ("encoder", ("ReLU", "relu"), "Values: a value is there twice."),
+        ("depth", ("deep",), "Values: 'deep' is not a number."),
+    ],
+)
+def test_second_values_of_a_choice_are_told_as_the_form_spells_them(
+    axis: str, values: tuple[float | str, ...], sentence: str
+) -> None:
+    (problem,) = told(refused(second_axis=axis, second_values=values))
+    assert problem.sentence == sentence
+
+
+def test_a_choice_in_a_sentence_is_spelled_as_the_form_does() -> None:
+    config = GraphConfig.model_validate({"dataset": "cora"})
+    with pytest.raises(ValidationError) as caught:
+        config.replaced(splits="own", probe_protocol="bgrl")
+    labels = {"splits": "Splits", "probe_protocol": "Probe protocol"}
+    told_by_label = [problem.sentence for problem in problems(caught.value, GraphConfig.model_fields, labels)]
+    assert not any("'" in sentence or "_" in sentence for sentence in told_by_label), told_by_label
+    assert "'" in next(explain(caught.value)), "the command line takes identifiers"
 
 
 def test_a_strength_that_is_refused_beside_an_axis_is_no_second_value() -> None:

@@ -73,7 +73,7 @@ def test_limits_and_nonsense_are_named() -> None:
     )
     assert "second_values: 'deep' is not a number" in problems(second_axis="depth", second_values=("deep",))
     assert "twice" in problems(second_axis="encoder", second_values=("relu", "relu"))
-    assert "depth = 1.5 must be a whole number" in problems(second_axis="depth", second_values=(1.5,))
+    assert "second_values: 1.5 is not a whole number" in problems(second_axis="depth", second_values=(1.5,))
     assert "depth = 99" in problems(second_axis="depth", second_values=(99,))
     assert "belong together" in problems(second_values=(1.0,))
     assert "unknown experiment" in problems(experiment="toy")
@@ -93,6 +93,12 @@ def test_a_choice_as_second_axis_trains_each_of_its_values() -> None:
     grid = spec(second_axis="gram", second_values=("smaller", "input"), config={"penalty": "werank"}, seeds=1)
     assert [config.gram for config in toy_configs(grid) if config.strength] == ["smaller"] * 2 + ["input"] * 2
     assert len(batches(grid.runs(), 100)) == 2
+
+
+@pytest.mark.parametrize("typed", [("linear", "ReLU"), ("Linear", "RELU"), (" linear", "relu ")])
+def test_a_choice_may_be_typed_as_the_form_spells_it(typed: tuple[str, ...]) -> None:
+    assert spec(second_axis="encoder", second_values=typed).second_values == ("linear", "relu")
+    assert spec(second_axis="objective", second_values=("Barlow Twins",)).second_values == ("barlow_twins",)
 
 
 def test_cost_is_keyed_on_shape_and_not_on_length_or_strength() -> None:

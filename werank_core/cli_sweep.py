@@ -17,11 +17,11 @@ from rich.table import Table
 
 from werank_core.cli_data import fetch_shown
 from werank_core.config import choices, trait
+from werank_core.config.spelling import spelled
 from werank_core.datasets.identity import identified_sweep, missing_download
 from werank_core.experiments import EXPERIMENTS, Experiment, Preset
 from werank_core.jobs.places import Places
 from werank_core.jobs.supervisor import ensure_supervisor
-from werank_core.names import spelled
 from werank_core.settings import Settings
 from werank_core.store import Store, StoreError, StoreMissing, StoreUnavailable, queries
 from werank_core.store.errors import READ_ONLY

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from werank_core.config import ExperimentConfig, title_of
+from werank_core.config.spelling import SPELLED, spelled
 from werank_core.experiments import Preset, experiment
 
 if TYPE_CHECKING:
@@ -19,14 +20,6 @@ _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 # Choices that say by themselves what they are a choice of.
 _SELF_EXPLAINING = ("dataset", "encoder", "objective", "penalty", "optimizer", "model", "activation", "classifier")
 _SHORT = {"augmentation_strength": "noise"}
-_SPELLED = {
-    "adam": "Adam", "adamw": "AdamW", "barlow_twins": "Barlow Twins", "bgrl": "BGRL", "byol": "BYOL",
-    "cifar10": "CIFAR-10", "citeseer": "CiteSeer", "cnn": "CNN", "coauthor_cs": "Coauthor CS",
-    "fashion_mnist": "Fashion-MNIST", "gelu": "GELU", "grace": "GRACE", "infonce": "InfoNCE", "kmeans": "k-means",
-    "mlp": "MLP", "mnist": "MNIST", "ogbn_arxiv": "ogbn-arxiv", "one_vs_rest": "one-vs-rest", "pubmed": "PubMed",
-    "relu": "ReLU", "resnet": "ResNet", "sgd": "SGD", "srip": "SRIP", "vicreg": "VICReg", "werank": "WERank",
-    "wikics": "WikiCS",
-}  # fmt: skip
 
 
 def made_name(spec: SweepSpec) -> str:
@@ -37,7 +30,7 @@ def made_name(spec: SweepSpec) -> str:
     if "dataset" in changed:
         data = str(changed.pop("dataset"))
         own = changed.pop("own_graph", "") or changed.pop("own_images", "")
-        head = one_line(own)[:40] or _SPELLED.get(data, spelled(data).capitalize())
+        head = one_line(own)[:40] or SPELLED.get(data, spelled(data).capitalize())
     elif preset.second_axis not in (None, spec.second_axis):
         changed |= {str(preset.second_axis): getattr(spec.config, str(preset.second_axis))}
     if spec.second_axis not in (None, preset.second_axis):
@@ -100,16 +93,6 @@ def short_title(config: ExperimentConfig, name: str) -> str:
     """A setting's title inside a sentence."""
     title = title_of(type(config).model_fields[name], name)
     return _SHORT.get(name) or (title[:1].lower() + title[1:] if title[1:].islower() else title)
-
-
-def spelled(value: Any) -> str:
-    """A value as it is usually written: numbers short, names of methods as their authors spell them."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(spelled, value))
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value)
-    return _SPELLED.get(text, text.replace("_", " "))
 
 
 def shortened(phrases: Sequence[str], head: str = "") -> str:

@@ -21,6 +21,7 @@ from pydantic import (
 
 from werank_core.config import ExperimentConfig, choices
 from werank_core.config.problems import Misfit, Misplaced, clipped
+from werank_core.config.spelling import meant
 from werank_core.experiments import EXPERIMENTS, Experiment, code_version, experiment
 from werank_core.names import one_line
 
@@ -114,9 +115,12 @@ class SweepSpec(BaseModel):
 
     @field_validator("second_values")
     @classmethod
-    def _finite(cls, values: tuple[float | str, ...]) -> tuple[float | str, ...]:
+    def _finite(cls, values: tuple[float | str, ...], info: ValidationInfo) -> tuple[float | str, ...]:
         if not all(math.isfinite(value) for value in values if isinstance(value, float)):
             raise ValueError("every value must be finite")
+        fields = type(info.data["config"]).model_fields if "config" in info.data else {}
+        if (axis := info.data.get("second_axis")) in fields:
+            values = tuple(meant(v, choices(fields[axis])) if isinstance(v, str) else v for v in values)
         if len(set(values)) != len(values):
             raise ValueError("a value is there twice")
         return values
@@ -169,7 +173,7 @@ class SweepSpec(BaseModel):
             raise Misfit(f"{{second_values}}: {clipped(value)} is not a number.", self)
         whole = field.annotation is int
         if whole and value != int(value):
-            raise Misfit(f"{{second_values}}: {self.second_axis} = {value:g} must be a whole number.", self)
+            raise Misfit(f"{{second_values}}: {value:g} is not a whole number.", self)
         return int(value) if whole else value
 
     def runs(self) -> tuple[Run, ...]:

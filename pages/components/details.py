@@ -11,6 +11,7 @@ from pages.components.charts import Chart, show_chart, theme
 from pages.components.downloads import show_downloads
 from pages.components.run_table import show_runs
 from werank_core.config import title_of, trait
+from werank_core.config.spelling import spelled
 from werank_core.figures.alt_text import rank_accuracy_alt_text, spectra_alt_text, training_alt_text
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.curves import plot_training
@@ -19,7 +20,6 @@ from werank_core.figures.rank_accuracy import plot_rank_accuracy, rank_and_accur
 from werank_core.figures.spectra import plot_spectra
 from werank_core.figures.style import Theme
 from werank_core.figures.summaries import distinct, select_metrics, summarize_history
-from werank_core.names import spelled
 from werank_core.vocabulary import MetricKey
 
 SPECTRA = {

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from pages.components.plain import plain
 from werank_core.config import ExperimentConfig, title_of
+from werank_core.config.spelling import spelled
 from werank_core.experiments import Experiment, Preset
 from werank_core.names import differing_fields, nearest_preset, one_line
 from werank_core.sweeps import SweepSpec
@@ -72,7 +73,7 @@ def _number(text: str, *, whole: bool = False) -> Any:
 def shown(value: Any) -> Any:
     """A value as its widget holds it: numbers as text, written so that the same number comes back."""
     if isinstance(value, tuple):
-        return ", ".join(str(shown(item)) for item in value)
+        return ", ".join(spelled(item) if isinstance(item, str) else str(shown(item)) for item in value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
     return repr(value).removesuffix(".0")

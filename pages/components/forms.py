@@ -23,10 +23,10 @@ from pages.components.form_values import (
 )
 from pages.components.form_values import keep_value as keep_value
 from pages.components.plain import plain
-from werank_core.config import ExperimentConfig, Problem, problems, title_of, trait
+from werank_core.config import ExperimentConfig, Problem, choices, problems, title_of, trait
 from werank_core.config.problems import span
+from werank_core.config.spelling import spelled
 from werank_core.experiments import Experiment, Preset
-from werank_core.names import spelled
 from werank_core.sweeps import SweepSpec
 
 GROUPS = ("data", "encoder", "objective", "penalty", "training", "evaluation")
@@ -42,7 +42,7 @@ _SWEEP_TITLES = {
 }
 _SWEEP_HELP = {
     "second_axis": "A setting that takes several values: one curve for each.",
-    "second_values": "Separate values by commas; those of a choice by name.",
+    "second_values": "Separate values by commas; those of a choice as the choice spells them.",
     "seeds": "Runs of every strength that differ in their random numbers only.",
     "first_seed": "Seeds are counted from here.",
     "vary_data": "Each seed also draws or splits its data anew. Off: seeds share the data.",
@@ -173,6 +173,8 @@ class _Form:
         self._base = preset_values(experiment, preset)
         self._titles = _titles(experiment)
         self._axes = experiment.config_class.second_axes()
+        axis = _values(experiment, preset, prefix)["second_axis"]
+        self._choices = choices(self._fields[axis]) if axis in self._axes else ()
         self._strengths = f"Values of {experiment.strength_label}. Separate numbers by commas; 0 is always added."
 
     def show_rows(self, names: Iterable[str]) -> None:
@@ -212,11 +214,15 @@ class _Form:
         field = self._fields[name]
         if name == "strengths":
             return self._strengths
+        if name == "second_values" and self._choices:
+            return f"{_SWEEP_HELP[name]} Here: {', '.join(map(spelled, self._choices))}."
         if name in _SWEEP_HELP:
             return _SWEEP_HELP[name]
         limits = span(field)
         allowed = f" Allowed: {limits}." if limits else ""
-        return f"{field.description} Preset: {shown(self._base[name])}.{allowed}"
+        base = self._base[name]
+        preset = spelled(base) if isinstance(base, bool | str) else shown(base)
+        return f"{field.description} Preset: {preset or 'none'}.{allowed}"
 
     def _widget(self, name: str, field: FieldInfo) -> Callable[..., Any]:
         """Numbers are typed as text: only so everything that a person types arrives, and can be explained."""

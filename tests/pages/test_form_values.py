@@ -128,7 +128,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "second_values": ("1, 2", "Second axis and Values of the second axis belong together"),
     "objective": ("simclr", "The address sets Objective to simclr, which is not one of infonce, byol,"),
     "bias": ("maybe", "The address sets Bias to maybe, which is not one of on, off."),
-    "second_axis": ("dataset", "The address sets Second axis to dataset, which is not one of none, depth,"),
+    "second_axis": ("dataset", "The address sets Second axis to dataset, which is not one of none,"),
     "depht": ("2", "The address sets depht, which is no setting here."),
     "strength": ("2", "The address sets strength, which is no setting here."),
     "![x](http://x.example/y.png)": ("2", "The address sets !\\[x\\](http:\N{WORD JOINER}//x.example/y.png)"),

@@ -58,7 +58,9 @@ class GraphConfig(PenalisedConfig):
     num_nodes: int = setting(
         600, "Nodes drawn.", group="data", title="Nodes", unit="nodes", ge=20, le=200_000, log=True, when=_BLOCKS
     )
-    num_classes: int = setting(5, "Classes K, as equal as the nodes allow.", group="data", ge=2, le=100, when=_BLOCKS)
+    num_classes: int = setting(
+        5, "Classes K, as equal as the nodes allow.", group="data", title="Classes", ge=2, le=100, when=_BLOCKS
+    )
     homophily: float = setting(
         0.6,
         "Expected share of edges inside a class; 1/K carries no information.",
@@ -118,8 +120,9 @@ class GraphConfig(PenalisedConfig):
         le=4096,
     )
     ema_decay: float = setting(
-        0.99, "First decay of the target encoder; rises to 1 by a cosine.", group="objective", ge=0, le=1, when=_BGRL
-    )
+        0.99, "First decay of the target encoder, an exponential moving average (EMA); rises to 1 by a cosine.",
+        group="objective", title="EMA decay", ge=0, le=1, when=_BGRL,
+    )  # fmt: skip
     temperature: float = setting(
         0.4, "Softmax temperature.", group="objective", gt=0, le=100, log=True, when={"objective": ("grace",)}
     )
@@ -167,7 +170,7 @@ class GraphConfig(PenalisedConfig):
     )
     epochs: int = setting(200, "Full-graph steps.", group="training", unit="epochs", ge=1, le=1_000_000, log=True)
     bfloat16: bool = setting(
-        False, "Round operands of dense products to bfloat16; weights stay float32.", group="training"
+        False, "Round operands of dense products to bfloat16; weights stay float32.", group="training", title="bfloat16"
     )
     memory_share: float = setting(
         0.6, "Share of the free memory that a job may use.", group="training", title="Memory budget", gt=0, le=1
@@ -182,7 +185,7 @@ class GraphConfig(PenalisedConfig):
     )
     probe_protocol: Literal["holdout", "bgrl"] = setting(
         "holdout",
-        "How C is chosen. holdout: fit on 10% of the nodes, choose on 10%. bgrl, as the authors' code does: choose by "
+        "How C is chosen. Holdout: fit on 10% of the nodes, choose on 10%. BGRL, as its authors' code does: choose by "
         "five random halvings of 20%, fit again on all 20%. The rest is tested on.",
         group="evaluation",
         title="Probe protocol",
@@ -191,8 +194,9 @@ class GraphConfig(PenalisedConfig):
         "random", "Random splits, or the ones the data set brings along.", group="evaluation"
     )
     num_splits: int = setting(
-        20, "Random splits of the probe.", group="evaluation", unit="splits", ge=1, le=200, when={"splits": ("random",)}
-    )
+        20, "Random splits of the probe.", group="evaluation", title="Number of splits", ge=1, le=200,
+        when={"splits": ("random",)},
+    )  # fmt: skip
 
     @property
     def steps_field(self) -> str:

@@ -7,11 +7,12 @@ from pydantic import model_validator
 from werank_core.config.formulas import GRAM_PENALTIES, PENALTIES, Formula, Gram, Penalty, penalty_formula
 from werank_core.config.problems import Misfit
 from werank_core.config.schema import ExperimentConfig, setting
+from werank_core.config.spelling import spelled
 
 Schedule = Literal["uniform", "last", "first", "linear", "explicit"]
 
 
-_FORMULAS = ", ".join(f"{name} {penalty_formula(name).text}" for name in PENALTIES)
+_FORMULAS = ", ".join(f"{spelled(name)} {penalty_formula(name).text}" for name in PENALTIES)
 GRAM_HELP = "Gram matrix G: output is W Wᵀ, input WᵀW (W as outputs × inputs), smaller the smaller of the two."
 
 
@@ -20,16 +21,22 @@ class PenalisedConfig(ExperimentConfig):
 
     depth: int = setting(4, "Number of weight layers.", group="encoder", unit="layers", ge=1, le=32)
     penalty: Penalty = setting(
-        "werank", f"Regularizer of a layer that the strength multiplies: {_FORMULAS}.", group="penalty"
+        "werank", f"Penalty of a layer, which the strength multiplies: {_FORMULAS}.", group="penalty"
     )
     gram: Gram = setting("smaller", GRAM_HELP, group="penalty", title="Gram matrix", when={"penalty": GRAM_PENALTIES})
     alpha_schedule: Schedule = setting(
-        "uniform", "How the strength is spread over the layers.", group="penalty", title="Layer schedule"
+        "uniform",
+        "How the strength is spread over the layers: the same on all, on the last or first alone, growing linearly "
+        "with the layer's number up to the full strength, or explicit, with a weight for each.",
+        group="penalty",
+        title="Layer schedule",
     )
     alpha_weights: tuple[float, ...] = setting(
         (), "One weight a layer.", group="penalty", title="Layer weights", when={"alpha_schedule": ("explicit",)}
     )
-    penalize_head: bool = setting(False, "Penalise predictor and projector too.", group="penalty")
+    penalize_head: bool = setting(
+        False, "Penalise predictor and projector too.", group="penalty", title="Penalise head"
+    )
 
     @property
     def schedule(self) -> str | tuple[float, ...]:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+
+from werank_core.config.spelling import spelled
 
 MOST_SHOWN = 60
 _NAMED = re.compile(r"\{(\w+)(=?)\}")
@@ -34,8 +36,9 @@ class Misfit(ValueError):
 
         def named(found: re.Match[str]) -> str:
             name, with_value = found.groups()
-            title = label(name) if label else name
-            return f"{title} = {clipped(self._values[name])}" if with_value else title
+            title, value = label(name) if label else name, self._values[name]
+            shown = spelled(value) if label and isinstance(value, str | tuple) else repr(value)
+            return f"{title} = {_cut(shown)}" if with_value else title
 
         return _NAMED.sub(named, self.sentence)
 
@@ -126,6 +129,8 @@ def _wrong(detail: Any, field: FieldInfo) -> str:
         return f" is empty. Give {wanted}."
     if kind in _NO_NUMBER:
         return f": {shown} is not {noun}.{rule}"
+    if kind == "literal_error":
+        return f": {_cut(spelled(value))} is not one of {', '.join(map(spelled, get_args(field.annotation)))}."
     if kind == "finite_number":
         return f": {shown} is not a finite number.{rule}"
     if kind in _TOO_SMALL or kind in _TOO_LARGE:
@@ -155,5 +160,8 @@ def _written(value: float) -> str:
 
 def clipped(value: object) -> str:
     """A value as Python writes it, cut where it is endless."""
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"

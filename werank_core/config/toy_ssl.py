@@ -87,15 +87,19 @@ class ToySSLConfig(PenalisedConfig):
         0.2, "Softmax temperature.", group="objective", gt=0, le=100, log=True, when={"objective": ("infonce",)}
     )
     normalize: bool = setting(
-        True, "Put embeddings on the unit sphere first.", group="objective", when={"objective": ("infonce",)}
-    )
+        True, "Put embeddings on the unit sphere first.", group="objective", title="Normalise",
+        when={"objective": ("infonce",)},
+    )  # fmt: skip
     symmetric: bool = setting(
         True,
         "Average both directions, view 1 to 2 and 2 to 1.",
         group="objective",
         when={"objective": ("infonce", "byol")},
     )
-    ema_decay: float = setting(0.99, "Decay of the target encoder.", group="objective", ge=0, le=1, when=_BYOL)
+    ema_decay: float = setting(
+        0.99, "Decay of the target encoder, an exponential moving average (EMA).", group="objective", title="EMA decay",
+        ge=0, le=1, when=_BYOL,
+    )  # fmt: skip
     predictor_width: int = setting(64, "Hidden width of the predictor.", group="objective", ge=1, le=2048, when=_BYOL)
     invariance_weight: float = setting(
         25.0, "Weight of the invariance term.", group="objective", ge=0, le=1e4, when=_VICREG
