@@ -19,7 +19,7 @@ reason and the traceback. Selected runs can be cancelled, retried or deleted.
 with explained_errors():
     show_heading("What has been trained here?", "Every run with its state, what it is, and what came out.", HOW_TO_READ)
     machine = queries.machine(cached.store())
-    worker = "worker running" if machine.supervisor_alive else NO_WORKER
+    worker = "worker ready" if machine.supervisor_alive else NO_WORKER
     st.caption(f"{counted(machine.running_jobs, 'job')} running · {machine.queued_jobs} queued · {worker}")
     runs = cached.runs()
     frame = chosen_runs(runs)

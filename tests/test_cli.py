@@ -152,7 +152,7 @@ def test_waiting_ends_with_a_table_and_the_cost_is_known_next_time(
     assert main(SMALL) == 0
     said = capsys.readouterr().out
     assert "4 finished" in said
-    assert "effective rank, test rows, of at most 34 " in said
+    assert "effective rank, test rows, at most 34 " in said
     assert "strength" in said
     assert main(SMALL) == 0
     assert "about 1 s" in capsys.readouterr().err

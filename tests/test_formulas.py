@@ -11,7 +11,7 @@ from werank_core import regularizers
 from werank_core.config import GraphConfig, RankCollapseConfig, ToySSLConfig, penalty_formula
 from werank_core.config.formulas import GRAM_PENALTIES, PENALTIES, Gram, Penalty
 from werank_core.config.penalised import PenalisedConfig
-from werank_core.config.spelling import spelled
+from werank_core.vocabulary.spelling import spelled
 
 GRAMS = get_args(Gram)
 Matrix = np.ndarray

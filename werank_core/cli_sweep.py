@@ -17,7 +17,6 @@ from rich.table import Table
 
 from werank_core.cli_data import fetch_shown
 from werank_core.config import choices, trait
-from werank_core.config.spelling import spelled
 from werank_core.datasets.identity import identified_sweep, missing_download
 from werank_core.experiments import EXPERIMENTS, Experiment, Preset
 from werank_core.jobs.places import Places
@@ -29,6 +28,7 @@ from werank_core.store.patience import Patience
 from werank_core.store.runs import submit, sweep_identity
 from werank_core.sweeps import SweepSpec
 from werank_core.vocabulary import MetricKey, RunState
+from werank_core.vocabulary.spelling import spelled
 
 _MADE_BY_THE_SWEEP = ("strength", "model_seed", "data_seed")
 _SWEEP_FIELDS = ("strengths", "second_axis", "second_values", "seeds", "first_seed", "vary_data", "name")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from werank_core.config import ExperimentConfig, title_of
-from werank_core.config.spelling import SPELLED, spelled
 from werank_core.experiments import Preset, experiment
+from werank_core.vocabulary.spelling import SPELLED, spelled
 
 if TYPE_CHECKING:
     from werank_core.sweeps import SweepSpec
@@ -19,6 +19,7 @@ _SEEDS = ("strength", "model_seed", "data_seed")
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 # Choices that say by themselves what they are a choice of.
 _SELF_EXPLAINING = ("dataset", "encoder", "objective", "penalty", "optimizer", "model", "activation", "classifier")
+_NAMES = ("Gram",)
 _SHORT = {"augmentation_strength": "noise"}
 
 
@@ -92,7 +93,9 @@ def phrase(config: ExperimentConfig, name: str, value: Any) -> str:
 def short_title(config: ExperimentConfig, name: str) -> str:
     """A setting's title inside a sentence."""
     title = title_of(type(config).model_fields[name], name)
-    return _SHORT.get(name) or (title[:1].lower() + title[1:] if title[1:].islower() else title)
+    first = title.split()[0]
+    lower = title[1:].islower() and first not in _NAMES
+    return _SHORT.get(name) or (title[:1].lower() + title[1:] if lower else title)
 
 
 def shortened(phrases: Sequence[str], head: str = "") -> str:

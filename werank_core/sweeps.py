@@ -21,9 +21,9 @@ from pydantic import (
 
 from werank_core.config import ExperimentConfig, choices
 from werank_core.config.problems import Misfit, Misplaced, clipped
-from werank_core.config.spelling import meant
 from werank_core.experiments import EXPERIMENTS, Experiment, code_version, experiment
 from werank_core.names import one_line
+from werank_core.vocabulary.spelling import meant
 
 SecondValue = Annotated[float | str, Field(union_mode="left_to_right")]
 """A number, or one of the values of a choice such as `gram`."""

@@ -11,7 +11,6 @@ from pages.components.charts import Chart, show_chart, theme
 from pages.components.downloads import show_downloads
 from pages.components.run_table import show_runs
 from werank_core.config import title_of, trait
-from werank_core.config.spelling import spelled
 from werank_core.figures.alt_text import rank_accuracy_alt_text, spectra_alt_text, training_alt_text
 from werank_core.figures.ceilings import ceiling_notes
 from werank_core.figures.curves import plot_training
@@ -19,8 +18,9 @@ from werank_core.figures.formats import format_second
 from werank_core.figures.rank_accuracy import plot_rank_accuracy, rank_and_accuracy
 from werank_core.figures.spectra import plot_spectra
 from werank_core.figures.style import Theme
-from werank_core.figures.summaries import distinct, select_metrics, summarize_history
+from werank_core.figures.summaries import distinct, distinct_seconds, select_metrics, summarize_history
 from werank_core.vocabulary import MetricKey
+from werank_core.vocabulary.spelling import spelled
 
 SPECTRA = {
     "weights": "weight_spectrum",
@@ -61,7 +61,7 @@ def show_details(choice: Choice, extra: Mapping[str, Panel] | None = None) -> No
 
 def _at_one_second(choice: Choice) -> Choice:
     """The choice at one value of its second axis, picked here for every panel that shows one."""
-    values = choice.spec.second_values
+    values = distinct_seconds(choice.spec.second_values)
     if not values:
         return choice
     chosen = st.segmented_control(

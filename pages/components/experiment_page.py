@@ -44,9 +44,7 @@ def show_experiment(
         show_heading(experiment.question, sentence, how_to_read)
         row, strip, form = st.container(), st.container(), st.container()
         asked = show_launch(experiment, prefix, data_check, Places(row, form))
-        left, right = st.columns([3, 4], vertical_alignment="center")
-        with left:
-            sweep_id = choose_sweep(experiment, prefix)
+        sweep_id = choose_sweep(experiment, prefix)
         with strip:
             show_live_strip(sweep_id, prefix)
         if sweep_id is not None and (told := _unreadable(sweep_id)):
@@ -55,8 +53,7 @@ def show_experiment(
             if not cached.sweep_count(experiment.name):
                 show_first_run(experiment, prefix)
         else:
-            with right:
-                metrics = _chosen_metrics(experiment, prefix)
+            metrics = _chosen_metrics(experiment, prefix)
             show_relation(experiment, prefix, asked, sweep_id)
             choice = _view(experiment, prefix, sweep_id, metrics)
             show_data_note(choice.spec.config)
@@ -81,11 +78,12 @@ def _unreadable(sweep_id: str) -> str:
 def _chosen_metrics(experiment: Experiment, prefix: str) -> tuple[str, ...]:
     """The group of metrics to draw."""
     sets = experiment.all_metric_sets
-    chosen = st.segmented_control(
-        "Metrics", list(sets), default="headline", key=f"{prefix}_metrics", required=True, bind="query-params",
-        label_visibility="collapsed", wrap=True,
-    )  # fmt: skip
-    st.caption(sets[chosen or "headline"].help)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        chosen = st.segmented_control(
+            "Metrics", list(sets), default="headline", key=f"{prefix}_metrics", required=True, bind="query-params",
+            label_visibility="collapsed", wrap=True, width="content",
+        )  # fmt: skip
+        st.caption(sets[chosen or "headline"].help, width="stretch")
     return sets[chosen or "headline"].metrics
 
 

@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 
 from pages.components.plain import plain
 from werank_core.config import ExperimentConfig, title_of
-from werank_core.config.spelling import spelled
 from werank_core.experiments import Experiment, Preset
 from werank_core.names import differing_fields, nearest_preset, one_line
 from werank_core.sweeps import SweepSpec
+from werank_core.vocabulary.spelling import spelled
 
 SWEEP_FIELDS = ("strengths", "second_axis", "second_values", "seeds", "first_seed", "vary_data", "name")
 MOST_CHARACTERS = 2_000

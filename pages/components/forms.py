@@ -25,9 +25,9 @@ from pages.components.form_values import keep_value as keep_value
 from pages.components.plain import plain
 from werank_core.config import ExperimentConfig, Problem, choices, problems, title_of, trait
 from werank_core.config.problems import span
-from werank_core.config.spelling import spelled
 from werank_core.experiments import Experiment, Preset
 from werank_core.sweeps import SweepSpec
+from werank_core.vocabulary.spelling import spelled
 
 GROUPS = ("data", "encoder", "objective", "penalty", "training", "evaluation")
 COLUMNS = 5
@@ -207,7 +207,7 @@ class _Form:
 
     def _unit(self, name: str) -> str:
         unit = trait(self._fields[name], "unit")
-        return f" ({unit})" if unit and unit != self._titles[name].lower() else ""
+        return f" ({unit})" if unit and not self._titles[name].lower().endswith(unit) else ""
 
     def _help(self, name: str) -> str:
         """The description with preset and bounds."""

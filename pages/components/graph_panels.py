@@ -56,6 +56,9 @@ def _only(frame: pd.DataFrame, strength: float, seed: int) -> np.ndarray:
 
 def show_schedules(choice: Choice) -> None:
     """This sweep beside those that differ from it in the layer schedule alone."""
+    if choice.spec.second_axis == "alpha_schedule":
+        st.info("The layer schedule is this sweep's second axis: the picture above shows it.")
+        return
     st.caption("Which layers should carry the penalty? The same sweep with the strength on all, one or later layers.")
     configs = {name: choice.spec.config.replaced(alpha_schedule=name, alpha_weights=()) for name in SCHEDULES}
     _show_side_by_side(choice, configs, "schedules")
@@ -65,6 +68,9 @@ def show_grams(choice: Choice) -> None:
     """This sweep beside those that differ from it in the Gram matrix of the penalty alone."""
     if not choice.spec.config.applies("gram"):
         st.info("This penalty is the same for both Gram matrices of a weight.")
+        return
+    if choice.spec.second_axis == "gram":
+        st.info("The Gram matrix is this sweep's second axis: the picture above shows it.")
         return
     st.caption(
         "W Wᵀ (output), WᵀW (input) or the smaller of them. For the larger one the unsquared norm has a floor and a "

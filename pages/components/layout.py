@@ -62,6 +62,11 @@ _STYLE = """
     [class*="_card"], [data-testid="stLayoutWrapper"]:has(> [class*="_card"]) {
       height: auto !important; flex: 0 0 auto !important;
     }
+    [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] [class*="_card"]) { flex-direction: column; }
+    [data-testid="stColumn"]:has([class*="_card"]),
+    [data-testid="stColumn"]:has(+ [data-testid="stColumn"] [class*="_card"]) {
+      width: 100% !important; flex: 1 1 auto !important;
+    }
   }
 </style>
 """

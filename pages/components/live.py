@@ -1,6 +1,7 @@
 """The strip that shows a sweep at work, polled once a second while it is, and quiet when it is not."""
 
 import math
+from collections import Counter
 
 import pandas as pd
 import streamlit as st
@@ -47,8 +48,9 @@ def _draw(sweep_id: str, prefix: str) -> None:
 
 
 def _news(progress: Progress, prefix: str, sweep_id: str) -> bool:
-    """Whether whole jobs ended since the answer below was drawn: then it is drawn again, a few times a sweep."""
-    key, seen = f"{prefix}_seen_jobs", (sweep_id, progress.jobs_done)
+    """Whether whole jobs ended since the answer below was drawn, or the first step was recorded: then it is drawn
+    again, a few times a sweep."""
+    key, seen = f"{prefix}_seen_jobs", (sweep_id, progress.jobs_done, progress.steps_done > 0)
     before = st.session_state.get(key)
     st.session_state[key] = seen
     return before is not None and before[0] == sweep_id and before != seen
@@ -72,7 +74,8 @@ def _progress_text(progress: Progress) -> str:
     if progress.eta_seconds is not None:
         parts.append(f"{duration(progress.eta_seconds)} left")
     if progress.devices:
-        parts.append(", ".join(progress.devices))
+        counts = Counter(progress.devices)
+        parts.append(", ".join(f"{device} ×{count}" if count > 1 else device for device, count in counts.items()))
     return " · ".join(parts)
 
 

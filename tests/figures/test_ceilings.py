@@ -40,7 +40,7 @@ def test_runs_that_differ_give_a_range_and_old_or_broken_ones_do_not_count() -> 
     lost = frame["strength"].eq(1) & frame["metric"].eq("measured_rows")
     frame.loc[lost, "value"] = math.nan
     assert rank_ceilings(frame)["effective_rank"] == (8, 34)
-    assert ceiling_notes(frame)["effective_rank"] == "of at most 8 to 34"
+    assert ceiling_notes(frame)["effective_rank"] == "at most 8 to 34"
     assert "embedding_rankme" not in ceiling_notes(frame)
     assert ceiling_notes(tidy_frame()) == {}
     assert ceiling_notes(tidy_frame()[:0]) == ceiling_notes(pd.DataFrame()) == {}
@@ -53,11 +53,11 @@ def test_figures_name_the_ceiling_behind_the_rank_and_nowhere_else() -> None:
     training = plot_training(summarize_history(frame, METRIC_NAMES), frame, METRIC_NAMES, notes=notes)
     for figure in (strength, training):
         titles = [note["text"] for note in figure.layout.annotations]
-        assert "<b>effective rank</b>, of at most 34" in titles
-        assert "<b>covariance effective rank</b>, of at most 33" in titles
+        assert "<b>effective rank</b>, at most 34" in titles
+        assert "<b>covariance effective rank</b>, at most 33" in titles
         assert "<b>accuracy</b>" in titles
     keys = {"rank_metric": "effective_rank", "accuracy_metric": "accuracy"}
-    assert plot_rank_accuracy(frame, **keys).layout.xaxis.title.text == "effective rank, of at most 34"
+    assert plot_rank_accuracy(frame, **keys).layout.xaxis.title.text == "effective rank, at most 34"
     assert plot_rank_accuracy(tidy_frame(), **keys).layout.xaxis.title.text == "effective rank"
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.figures.frames import tidy_frame, with_state
 from werank_core.figures.strength import plot_layers_strength, plot_sparkline, plot_strength, strength_caption
 from werank_core.figures.style import Theme
-from werank_core.figures.summaries import summarize_strength
+from werank_core.figures.summaries import distinct_seconds, summarize_strength
 
 METRICS = ["effective_rank", "accuracy"]
 
@@ -120,9 +120,29 @@ def test_choices_on_the_second_axis_are_lines_named_by_their_words() -> None:
     numbers = [t for t in strength_figure(frame).data if t.showlegend]
     words = strength_figure(frame.assign(second_value=frame["second_value"].map(names)), second_axis_label="gram")
     shown = [t for t in words.data if t.showlegend]
-    assert [t.name for t in shown] == ["one vs rest", "smaller"]
+    assert [t.name for t in shown] == ["one-vs-rest", "smaller"]
     assert [list(t.y) for t in shown] == [list(t.y) for t in numbers]
     assert len({(t.line.color, t.marker.symbol, t.line.dash) for t in shown}) == 2
+
+
+def test_a_choice_has_its_place_and_colour_whatever_the_order_of_the_rows() -> None:
+    frame = tidy_frame(seconds=(0.5, 1.0))
+    frame["second_value"] = frame["second_value"].map({0.5: "smaller", 1.0: "input"})
+    looks = [
+        {t.name: t.line.color for t in strength_figure(rows).data if t.showlegend} for rows in (frame, frame.iloc[::-1])
+    ]
+    assert looks[0] == looks[1]
+    assert list(looks[0]) == ["input", "smaller"]
+    assert distinct_seconds(["smaller", 2, "input", 1.0, math.nan, None]) == [1.0, 2.0, "input", "smaller"]
+
+
+def test_a_line_without_a_name_stands_in_the_legend_only_against_a_theory() -> None:
+    """Two rows, one with two kinds of lines and one with a single one: "measured" would name nothing."""
+    frame = tidy_frame(["effective_rank", "accuracy"])
+    frame.loc[frame["metric"] == "effective_rank", "series"] = "bound"
+    other = frame[frame["metric"] == "effective_rank"].assign(series="distance")
+    figure = strength_figure(pd.concat([frame, other], ignore_index=True))
+    assert [t.name for t in figure.data if t.showlegend] == ["bound", "distance"]
 
 
 def test_layers_get_a_line_each() -> None:

@@ -8,6 +8,7 @@ from werank_core.figures.style import (
     ACCENT,
     PALETTES,
     Theme,
+    decade_ticks,
     empty_figure,
     format_difference,
     format_interval,
@@ -91,6 +92,25 @@ def test_strengths_as_an_axis_writes_them() -> None:
     assert [format_strength(s) for s in (0, 0.003, 1, 1e-5, 3e-5, 1e6, 0.25)] == [
         "0", "0.003", "1", "10⁻⁵", "3·10⁻⁵", "10⁶", "0.25",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((0.004, 30), ["0.001", "0.01", "0.1", "1", "10", "100"]),
+        ((0.2, 5), ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50"]),
+        ((1.5, 12), ["1", "2", "5", "10", "20", "50", "100", "200", "500"]),
+        ((2.3, 4.4), None),
+        ((0.0, math.nan), None),
+    ],
+)
+def test_a_log_axis_has_ticks_that_can_be_read(values: tuple[float, ...], texts: list[str] | None) -> None:
+    """Plotly writes the digits between two powers small and without their power: "10 8 6 4 2"."""
+    assert decade_ticks(values).get("ticktext") == texts
+
+
+def test_a_log_axis_over_many_decades_has_few_ticks() -> None:
+    assert 3 <= len(decade_ticks((1e-20, 1.0))["tickvals"]) <= 6
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -95,8 +95,8 @@ def test_picture_and_card_name_the_ceiling_of_a_rank(open_page: OpenPage, store:
     at = open_page("pages/graph.py", graph_sweep=sweep_id, graph_details="Training")
     for chart in charts(at):
         titles = [note["text"] for note in chart["layout"]["annotations"]]
-        assert any(title.startswith("<b>effective rank</b>, all rows, of at most 8") for title in titles)
-    assert any("effective rank, of at most 8" in metric.label for metric in at.metric)
+        assert any(title.startswith("<b>effective rank</b>, all rows, at most 8") for title in titles)
+    assert any("effective rank, at most 8" in metric.label for metric in at.metric)
 
 
 def test_every_row_of_a_picture_says_which_rows_of_the_data_it_is_of(open_page: OpenPage, store: Store) -> None:
@@ -179,3 +179,13 @@ def test_a_graph_larger_than_the_budget_is_refused_before_anything_is_queued(ope
     at.text_input(key="graph_field_memory_share").set_value("0.001").run()
     assert any("budget" in error.value for error in at.error)
     assert at.button(key="graph_run").disabled
+
+
+def test_a_panel_beside_an_axis_of_its_own_says_so(open_page: OpenPage, store: Store) -> None:
+    """Where the Gram matrix is the second axis, the three sweeps that the panel would compare are one and the same."""
+    sweep_id = trained(store, "graph", "block_model", second_axis="gram", second_values=("smaller", "input"))
+    at = open_page("pages/graph.py", graph_sweep=sweep_id, graph_details="Gram matrices")
+    assert [info.value for info in at.info] == [
+        "The Gram matrix is this sweep's second axis: the picture above shows it."
+    ]
+    assert len(at.get("plotly_chart")) == 1

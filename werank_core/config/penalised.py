@@ -7,7 +7,7 @@ from pydantic import model_validator
 from werank_core.config.formulas import GRAM_PENALTIES, PENALTIES, Formula, Gram, Penalty, penalty_formula
 from werank_core.config.problems import Misfit
 from werank_core.config.schema import ExperimentConfig, setting
-from werank_core.config.spelling import spelled
+from werank_core.vocabulary.spelling import spelled
 
 Schedule = Literal["uniform", "last", "first", "linear", "explicit"]
 

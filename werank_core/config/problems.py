@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from werank_core.config.spelling import spelled
+from werank_core.vocabulary.spelling import spelled
 
 MOST_SHOWN = 60
 _NAMED = re.compile(r"\{(\w+)(=?)\}")

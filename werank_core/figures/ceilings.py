@@ -41,8 +41,8 @@ def rank_ceilings(frame: pd.DataFrame) -> dict[str, tuple[int, int]]:
 
 
 def ceiling_notes(frame: pd.DataFrame) -> dict[str, str]:
-    """What stands behind the name of a rank metric: "of at most 33", or "of at most 8 to 64" where runs differ."""
+    """What stands behind the name of a rank metric: "at most 33", or "at most 8 to 64" where runs differ."""
     return {
-        name: f"of at most {low:,}" if low == high else f"of at most {low:,} to {high:,}"
+        name: f"at most {low:,}" if low == high else f"at most {low:,} to {high:,}"
         for name, (low, high) in rank_ceilings(frame).items()
     }

@@ -54,7 +54,7 @@ def plot_compression(summary: pd.DataFrame, *, strength_label: str = "strength",
                 f"<b>{format_value(accuracy)}</b><br>tolerance {format_strength(tolerance)}, n = {n}"
                 for tolerance, kept, accuracy, n in zip(*(rows[name] for name in COLUMNS[1:]), strict=True)
             ],
-            "hovertemplate": "%{text}<extra></extra>",
+            "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
         }
         for strength in distinct(summary["strength"])
         for rows in [summary[summary["strength"] == strength].sort_values("kept_parameters")]

@@ -4,6 +4,8 @@ import html
 import math
 from collections.abc import Sequence
 
+from werank_core.vocabulary.spelling import spelled
+
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
 _SIGNIFICANT = 3
@@ -61,9 +63,9 @@ def format_strength(strength: float) -> str:
 
 
 def format_second(value: object) -> str:
-    """A value of the second axis: a number as an axis writes it, a choice as a word, nothing where there is none."""
+    """A value of the second axis: a number as an axis writes it, a choice as it is spelled, else nothing."""
     if isinstance(value, str):
-        return value.replace("_", " ")
+        return spelled(value)
     return "" if no_second(value) else format_strength(float(value))  # type: ignore[arg-type]
 
 

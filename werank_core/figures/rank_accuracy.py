@@ -107,5 +107,5 @@ def _dots(runs: pd.DataFrame, strength_label: str, theme: Theme) -> Iterator[dic
                 "symbol": [SYMBOLS[place % len(SYMBOLS)] for place in places],
             },
             "customdata": rows[["run_id", "strength", "second_value"]].to_numpy(dtype=object),
-            "text": texts, "hovertemplate": "%{text}<extra></extra>",
+            "text": texts, "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
         }  # fmt: skip

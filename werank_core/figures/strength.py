@@ -79,7 +79,8 @@ def plot_strength(
     titles = row_titles(metrics, domains, _with_constants(notes or {}, chosen, metrics))
     layout["annotations"] = [*titles, *_left_out_marks(chosen, axis, theme)]
     layout["legend"] = {"title": {"text": second_axis_label or ""}}
-    return go.Figure(data=[*theory_traces(theory, metrics, axis, theme), *_measured_traces(lines, axis)], layout=layout)
+    behind = list(theory_traces(theory, metrics, axis, theme))
+    return go.Figure(data=[*behind, *_measured_traces(lines, axis, unnamed=bool(behind))], layout=layout)
 
 
 def plot_layers_strength(
@@ -117,7 +118,7 @@ def strength_caption(summary: pd.DataFrame, strength_label: str = "strength") ->
         return ""
     low, high, expected = int(summary["n"].min()), int(summary["n"].max()), int(summary["n_expected"].max())
     seeds = f"{high} of {expected} seeds" if high < expected else f"{expected} seed{'s' * (expected != 1)}"
-    fewer = f" ({low} at some strengths)" if low < high else ""
+    fewer = f" ({low or 'none'} at some strengths)" if low < high else ""
     shown = f"Mean and 95% interval over {seeds}{fewer}." if high > 1 else f"{seeds}: one seed has no interval."
     return "\n".join([shown, *left_out_sentences(summary, strength_label)])
 
@@ -161,8 +162,9 @@ def _nothing_to_draw(
     return empty_figure(title or headline(metrics), sentence, theme, rows_height(len(metrics)))
 
 
-def _measured_traces(lines: Sequence[Series], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
-    seen: set[str] = set()
+def _measured_traces(lines: Sequence[Series], axis: StrengthAxis, unnamed: bool) -> Iterator[dict[str, Any]]:
+    """The lines, each name once in the legend; one without a name only where it stands against a theory."""
+    seen: set[str] = set() if unnamed else {""}
     if axis.has_baseline and axis.positive:
         yield from _undefined_baselines(lines, axis)
     for line in lines:

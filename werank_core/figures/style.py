@@ -143,14 +143,23 @@ def top_margin(title: str, caption: str = "") -> int:
 
 
 def decade_ticks(values: Iterable[float], most: int = 6) -> dict[str, Any]:
-    """Powers of ten as the ticks of a log axis, at most `most`; over less than a decade Plotly's own ticks."""
+    """Ticks of a log axis from the lowest to the highest of these values, at most about `most`.
+
+    Powers of ten; 1, 2 and 5 times them over less than two decades, for Plotly would write the digits between two
+    powers without the powers. Nothing, and so Plotly's even ticks, where fewer than two of them lie between the ends.
+    """
     logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
-    if not logs or max(logs) - min(logs) < 1:
+    if not logs:
         return {}
     low, high = math.floor(min(logs)), math.ceil(max(logs))
-    step = math.ceil((high - low + 1) / most)
-    powers = [10.0**power for power in range(low, high + 1) if power % step == 0]
-    return {"tickvals": powers, "ticktext": [format_strength(power) for power in powers]}
+    step = max(1, math.ceil((high - low + 1) / most))
+    ticks = [10.0**power for power in range(low, high + 1) if power % step == 0]
+    if max(logs) - min(logs) < 2:
+        ticks = [digit * 10.0**power for power in range(low, high + 1) for digit in (1, 2, 5)]
+        within = [tick for tick in ticks if min(logs) - 0.05 <= math.log10(tick) <= max(logs) + 0.05]
+        if len(within) < 2:
+            return {}
+    return {"tickvals": ticks, "ticktext": [format_strength(tick) for tick in ticks]}
 
 
 def wrapped(text: str, width: int = 62) -> str:

@@ -194,10 +194,13 @@ def distinct(values: Iterable[float] | pd.Series) -> list[float]:
 
 
 def distinct_seconds(values: Iterable[Any]) -> list[Any]:
-    """The different values of a second axis, missing ones left out: numbers rising, then choices as they come."""
-    found = dict.fromkeys(value for value in values if not no_second(value))
-    numbers = sorted(float(value) for value in found if not isinstance(value, str))
-    return [*numbers, *(value for value in found if isinstance(value, str))]
+    """The different values of a second axis, missing ones left out: numbers rising, then choices by the alphabet.
+
+    Whatever the order of the rows, so that a value has its place, and with it its colour, in every picture.
+    """
+    found = {value for value in values if not no_second(value)}
+    numbers = sorted({float(value) for value in found if not isinstance(value, str)})
+    return [*numbers, *sorted((value for value in found if isinstance(value, str)), key=str.casefold)]
 
 
 _EMPTY: dict[str, pd.Series] = {

@@ -70,9 +70,9 @@ def theory_sentences(frame: pd.DataFrame, target_rank: int, second_title: str = 
 def _applies(found: TheoryRange) -> str:
     cosine = f"an eigenvalue-equation cosine of at least {LEAST_COSINE:g}"
     if not found.applies:
-        return f"the stationary theory applies at no λ here: not every layer has {cosine} in every finished run."
+        return f"the stationary theory applies at no λ here, as not every layer has {cosine} in every finished run."
     where = _where(found.decays, found.applies)
-    return f"the stationary theory applies {where}: every layer has {cosine} in every finished run."
+    return f"the stationary theory applies {where}, where every layer has {cosine} in every finished run."
 
 
 def _where(decays: Sequence[float], applies: Sequence[float]) -> str:

@@ -13,13 +13,14 @@ from sqlalchemy import Connection
 
 from werank_core.config import ExperimentConfig
 from werank_core.experiments import code_version, experiment
-from werank_core.names import made_name
+from werank_core.names import made_name, short_title
 from werank_core.store.errors import StoreError
 from werank_core.store.records import chunks, forget_records
 from werank_core.store.resuming import resume_failed_jobs
 from werank_core.store.schema import Store, job, run, sweep, sweep_run
 from werank_core.sweeps import Run, RunBatch, SweepSpec, batches, shape_key
 from werank_core.vocabulary import RunState
+from werank_core.vocabulary.spelling import spelled
 
 ACTIVE = (RunState.QUEUED.value, RunState.RUNNING.value)
 _SUBMIT_AGAIN = (RunState.FAILED.value, RunState.CANCELLED.value)
@@ -122,11 +123,11 @@ def delete_sweep(store: Store, sweep_id: str) -> int:
 
 
 def differing(config: ExperimentConfig) -> str:
-    """What differs from the experiment's defaults, strength and seeds left out: "objective vicreg, depth 2"."""
+    """What differs from the experiment's defaults, strength and seeds left out: "objective VICReg, depth 2"."""
     mine, default = config.effective(), type(config)().model_dump(mode="json")
     skipped = {"strength", "model_seed", "data_seed"} | config.identity_fields()
     changed = {name: value for name, value in mine.items() if name not in skipped and value != default[name]}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
+    return ", ".join(f"{short_title(config, name)} {spelled(value)}" for name, value in changed.items())
 
 
 def sweep_identity(spec: SweepSpec, grid: Sequence[Run] = ()) -> str:
