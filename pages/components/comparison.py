@@ -1,5 +1,6 @@
 """Two to six sweeps or strengths side by side: what they are, what differs in configuration, and by how much."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,14 +14,16 @@ import pandas as pd
 from pages.components import cached
 from pages.components.cached import Key
 from pages.components.form_values import shown
+from pages.components.plain import counted
 from werank_core.config import title_of
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.ceilings import SIZES
 from werank_core.figures.comparisons import compare_by_seed, values_by_seed
-from werank_core.figures.formats import format_difference, format_second, format_strength, format_value
+from werank_core.figures.formats import format_difference, format_second, format_strength, format_value, no_second
 from werank_core.figures.summaries import distinct, distinct_seconds, select_metrics
 from werank_core.store import StoreError, queries
 from werank_core.vocabulary import MetricKey
+from werank_core.vocabulary.spelling import spelled
 
 AT = "@"
 _SWEPT = ("strength", "model_seed", "data_seed")
@@ -64,8 +67,8 @@ class Item:
         axis = {str(spec.second_axis): ", ".join(map(format_second, spec.second_values))} if spec.second_axis else {}
         strengths = spec.strengths if self.strength is None else (self.strength,)
         return {
-            "Experiment": spec.experiment,
-            **{title_of(fields[name], name): str(value) for name, value in (values | axis).items()},
+            "Experiment": self.experiment.title,
+            **{title_of(fields[name], name): spelled(value) for name, value in (values | axis).items()},
             "Strength": ", ".join(map(format_strength, strengths)),
             "Seeds": str(spec.seeds),
         }
@@ -107,15 +110,29 @@ def overlaid(chosen: Sequence[Item]) -> pd.DataFrame:
     if any(
         isinstance(value, str) for part in parts for value in part["second_value"].unique()
     ):  # never both in one axis
-        parts = [part.assign(second_value=part["second_value"].map(format_second)) for part in parts]
+        parts = [part.assign(second_value=part["second_value"].map(_worded)) for part in parts]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(queries.TIDY))
 
 
+def _worded(second: Any) -> Any:
+    return math.nan if no_second(second) else format_second(second)
+
+
 def compared_arrays(chosen: Sequence[Item], name: str, strength: float) -> dict[str, pd.DataFrame]:
-    """The newest stored arrays of every item by label: of a whole sweep those at `strength`."""
-    arrays = {item: cached.arrays(item.sweep_id, name) for item in chosen}
-    wanted = {item: strength if item.strength is None else item.strength for item in chosen}
-    return {item.label: rows[rows["strength"] == wanted[item]] for item, rows in arrays.items()}
+    """The newest stored arrays of every item by label: of a whole sweep those at `strength`.
+
+    An item with a second axis is one entry for each of its values, for a mean over these would be of nothing.
+    """
+    found: dict[str, pd.DataFrame] = {}
+    for compared in chosen:
+        arrays = cached.arrays(compared.sweep_id, name)
+        wanted = strength if compared.strength is None else compared.strength
+        rows = arrays[arrays["strength"] == wanted]
+        for second in distinct_seconds(rows["second_value"]):
+            found[f"{compared.label}, {format_second(second)}"] = rows[rows["second_value"] == second]
+        if rows["second_value"].isna().all():
+            found[compared.label] = rows
+    return found
 
 
 def shared_strengths(chosen: Sequence[Item]) -> list[float]:
@@ -165,7 +182,7 @@ def _difference(a: Item, b: Item, name: str, strength: float | None, second: Any
         "compared mean": format_value(result.mean_b),
         "difference [95% interval]": format_difference(result.difference, result.low, result.high),
         "effect size": format_value(result.effect_size),
-        "n": f"{result.n} pairs" if result.paired else f"{result.n_a} + {result.n_b} unpaired",
+        "n": counted(result.n, "pair") if result.paired else f"{result.n_a} + {result.n_b} unpaired",
     }
 
 

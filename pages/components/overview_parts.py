@@ -14,10 +14,11 @@ from pages.components.plain import counted, plain
 from werank_core.config import penalty_formula
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
+from werank_core.figures.ceilings import SIZES, ceiling_notes
 from werank_core.figures.example import measured_example
-from werank_core.figures.formats import format_strength, format_value
+from werank_core.figures.formats import format_second, format_strength, format_value
 from werank_core.figures.strength import plot_sparkline
-from werank_core.figures.summaries import summarize_strength
+from werank_core.figures.summaries import distinct, distinct_seconds, summarize_strength
 from werank_core.settings import settings
 from werank_core.store import queries
 from werank_core.theory.deep_linear import optimal_rank
@@ -25,6 +26,7 @@ from werank_core.vocabulary import MetricKey, RunState
 
 CARDS = 6
 SMALL = 110
+MOST_TOLD = 3
 
 
 def show_claims() -> None:
@@ -129,20 +131,31 @@ def _miniature(sweep_id: str, name: str, label: str, height: int = 72) -> tuple[
     look = theme()
 
     def make() -> tuple[Chart, str]:
-        summary = summarize_strength(cached.counted_metrics(sweep_id, [name]), [name])
+        frame = cached.counted_metrics(sweep_id, (name, *SIZES))
+        summary = summarize_strength(frame, [name])
         figure = plot_sparkline(summary, name, look, height=height)
-        return Chart(figure, strength_alt_text(summary, [name], label)), _ends(summary, name, label)
+        return Chart(figure, strength_alt_text(summary, [name], label)), _ends(summary, name, label, frame)
 
     return cached.drawn("miniature", cached.sweep_key(sweep_id), name, look, height, make=make)
 
 
-def _ends(summary: pd.DataFrame, name: str, label: str) -> str:
-    means = summary.drop_duplicates("strength").dropna(subset="mean").sort_values("strength")
-    if len(means) < 2:
+def _ends(summary: pd.DataFrame, name: str, label: str, frame: pd.DataFrame | None = None) -> str:
+    """Where a curve begins and ends, for the first values of a second axis each; with the ceiling of a rank."""
+    means = summary.dropna(subset="mean").sort_values("strength")
+    strengths = distinct(means["strength"])
+    if len(strengths) < 2:
         return "No curve yet."
-    ends = " → ".join(format_value(float(value)) for value in means["mean"].iloc[[0, -1]])
-    span = " → ".join(format_strength(float(value)) for value in means["strength"].iloc[[0, -1]])
-    return f"{MetricKey.parse(name).known.label} {ends} at {label.split()[-1]} {span}"
+    key, seconds = MetricKey.parse(name), distinct_seconds(means["second_value"])
+    told = []
+    for second in seconds[:MOST_TOLD] or [None]:
+        line = means if second is None else means[means["second_value"] == second]
+        ends = " → ".join(format_value(float(value)) for value in line["mean"].iloc[[0, -1]])
+        told.append(f"{format_second(second)} {ends}".strip())
+    told += ["…"] * (len(seconds) > MOST_TOLD)
+    span = " → ".join(map(format_strength, (strengths[0], strengths[-1])))
+    ceiling = "" if frame is None else ceiling_notes(frame).get(key.metric, "")
+    what = ", ".join(filter(None, [key.known.label, ceiling])) + (":" if ceiling or seconds else "")
+    return f"{what} {', '.join(told)} at {label.split()[-1]} {span}"
 
 
 def _show_example() -> None:

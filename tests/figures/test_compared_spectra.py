@@ -29,7 +29,7 @@ def test_one_line_a_name_with_the_rank_of_its_mean() -> None:
     for line, rows in zip(lines, reversed(compared.values()), strict=True):
         mean = np.mean(np.stack(list(rows["values"])).astype(float), axis=0)
         np.testing.assert_allclose(line.y, mean, rtol=1e-6)
-        assert line.name.endswith(f"effective rank {format_value(entropy_rank(mean))}")
+        assert line.name.endswith(f": {format_value(entropy_rank(mean))}")
     assert len({(trace.line.color, trace.line.dash) for trace in lines}) == 2
 
 

@@ -210,6 +210,17 @@ def test_sparkline_shows_means_in_order() -> None:
     assert figure.data[-1].text[0].startswith("0: ")
 
 
+@pytest.mark.parametrize("seconds", [(0.5, 1.0), ("smaller", "input")])
+def test_a_miniature_has_a_line_for_every_second_value_in_the_colours_of_the_large_figure(
+    seconds: tuple[float | str, ...],
+) -> None:
+    frame = tidy_frame(seconds=(0.5, 1.0))
+    frame["second_value"] = frame["second_value"].map(dict(zip((0.5, 1.0), seconds, strict=True)))
+    large = {t.name: (t.line.color, list(t.y)[-1]) for t in strength_figure(frame).data if t.showlegend}
+    small = {t.name: (t.line.color, list(t.y)[-1]) for t in plot_sparkline(summarize_strength(frame), METRICS[0]).data}
+    assert small == large
+
+
 def test_axes_keep_to_the_range_of_their_metric() -> None:
     figure = strength_figure(tidy_frame(METRICS, value=lambda *_: 1.0))
     rank, accuracy = figure.layout.yaxis.autorangeoptions, figure.layout.yaxis2.autorangeoptions

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from werank_core.figures.style import (
     ACCENT,
+    LEGEND_HEIGHT,
     PALETTES,
     Theme,
     decade_ticks,
@@ -14,7 +15,9 @@ from werank_core.figures.style import (
     format_interval,
     format_strength,
     format_value,
+    in_legend,
     label_color,
+    listed_legend,
     sequential_colors,
     strength_colors,
     template,
@@ -111,6 +114,16 @@ def test_a_log_axis_has_ticks_that_can_be_read(values: tuple[float, ...], texts:
 
 def test_a_log_axis_over_many_decades_has_few_ticks() -> None:
     assert 3 <= len(decade_ticks((1e-20, 1.0))["tickvals"]) <= 6
+
+
+def test_long_names_stand_one_under_the_other_in_lines_that_fit_a_telephone() -> None:
+    assert listed_legend(["linear", "ReLU"]) == ({}, LEGEND_HEIGHT)
+    long = ["ReLU, Block model over Gram matrix · nodes 200, warmup epochs 4, …and 2 more", "linear"]
+    placed, height = listed_legend(long)
+    assert placed == {"orientation": "v"}
+    assert height > 3 * 14, "two lines and one"
+    assert all(len(line) <= 40 for name in long for line in in_legend(name).split("<br>"))
+    assert in_legend("a" * 50 + "&lt;" * 3).count("<br>") == 0, "an entity is never cut in two"
 
 
 @pytest.mark.parametrize("theme", THEMES)

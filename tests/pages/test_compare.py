@@ -15,7 +15,7 @@ def test_two_sweeps_differ_in_what_they_differ_in(open_page: OpenPage, store: St
     assert sorted(settings["setting"]) == ["Bias", "Depth"]
     assert settings.set_index("setting").loc["Depth", ["flat", "deep"]].tolist() == ["2", "3"]
     assert len(differences) == 3 * 3
-    assert differences["n"].tolist() == ["3 pairs", "3 pairs", "1 pairs"] * 3
+    assert differences["n"].tolist() == ["3 pairs", "3 pairs", "1 pair"] * 3
     assert differences["strength"].tolist() == ["0", "0.1", "1"] * 3
 
 
@@ -49,6 +49,38 @@ def test_a_sweep_is_compared_with_a_strength_at_that_strength(open_page: OpenPag
     first, second = finished_cleanly(store, name="flat"), finished_cleanly(store, name="deep", depth=3)
     at = open_page("pages/compare.py", compare_items=[first, f"{second}@0.1"])
     assert at.dataframe[1].value["strength"].tolist() == ["0.1"] * 3
+
+
+def test_a_second_axis_of_words_is_compared_value_by_value(open_page: OpenPage, store: Store) -> None:
+    """Spectra too: a mean over linear and ReLU encoders would be the spectrum of neither, with twice the seeds."""
+    axis = {"second_axis": "encoder", "second_values": ("linear", "relu"), "seeds": 2}
+    first, second = finished_cleanly(store, name="flat", **axis), finished_cleanly(store, name="deep", depth=3, **axis)
+    at = open_page("pages/compare.py", compare_items=[first, second])
+    settings, differences = (table.value for table in at.dataframe)
+    assert settings["setting"].tolist() == ["Depth"]
+    assert set(differences["second axis"]) == {"linear", "ReLU"}
+    assert set(differences["n"]) == {"2 pairs"}
+    curves, spectra = charts(at)
+    assert {t["name"] for t in curves["data"] if t["mode"] == "lines+markers"} == {
+        "linear, deep", "linear, flat", "ReLU, deep", "ReLU, flat",
+    }  # fmt: skip
+    assert sorted(t["name"].split(":")[0] for t in spectra["data"] if t.get("name")) == [
+        "deep, ReLU", "deep, linear", "flat, ReLU", "flat, linear",
+    ]  # fmt: skip
+    plain = finished_cleanly(store, name="plain", seeds=2)
+    curves = charts(open_page("pages/compare.py", compare_items=[first, plain]))[0]
+    names = [t["name"] for t in curves["data"] if t["mode"] == "lines+markers"]
+    assert set(names) == {"linear, flat", "ReLU, flat", "plain"}
+
+
+def test_settings_are_told_as_the_form_tells_them(open_page: OpenPage, store: Store) -> None:
+    first, second = (
+        finished_cleanly(store, name="a"),
+        finished_cleanly(store, name="b", objective="byol", bias=True),
+    )
+    settings = open_page("pages/compare.py", compare_items=[first, second]).dataframe[0].value.set_index("setting")
+    assert settings.loc["Objective"].tolist() == ["InfoNCE", "BYOL"]
+    assert settings.loc["Bias"].tolist() == ["off", "on"]
 
 
 def test_sweeps_of_one_name_stay_apart(open_page: OpenPage, store: Store) -> None:

@@ -15,7 +15,10 @@ from werank_core.figures.style import (
     MARGIN,
     PALETTES,
     Theme,
+    decade_ticks,
     empty_figure,
+    in_legend,
+    listed_legend,
     template,
     title_layout,
     top_margin,
@@ -25,7 +28,6 @@ from werank_core.figures.style import (
 HEIGHT = 380
 NO_SPECTRA = "No spectra to compare yet: they are stored when a run records its first step."
 COLUMNS = ["name", *[c for c in SPECTRUM_COLUMNS if c not in ("layer", "second_value", "strength", "step")]]
-_LEGEND_LINE = 22
 
 
 def summarize_compared_spectra(arrays: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -51,13 +53,13 @@ def plot_compared_spectra(summary: pd.DataFrame, *, theme: Theme = "light", titl
         return empty_figure(title or "Spectra", NO_SPECTRA, theme, HEIGHT)
     names = sorted(drawn["name"].unique())  # the order in which a strength figure gives lines their looks
     caption = "Mean over seeds at every index, with 95% interval. Legend: effective rank of the line drawn."
-    legend = _LEGEND_LINE * len(names)
+    placed, legend = listed_legend([f"{format_label(name)}: 00.0" for name in names])
     layout = {
         "template": template(theme), "title": title_layout(title, caption, theme), "height": HEIGHT + legend,
         "margin": MARGIN | {"t": top_margin(title, caption) + 10, "b": 64 + legend}, "hovermode": "x unified",
         "xaxis": {"title": {"text": "index of the singular value"}, "showline": True, "rangemode": "tozero"},
-        "yaxis": {"type": "log"},
-        "legend": {"orientation": "v"},
+        "yaxis": {"type": "log"} | decade_ticks(drawn["mean"]),
+        "legend": placed,
         "showlegend": True,
     }  # fmt: skip
     traces = [trace for place, name in enumerate(names) for trace in _traces(drawn, name, place, theme)]
@@ -80,7 +82,7 @@ def _traces(drawn: pd.DataFrame, name: str, place: int, theme: Theme) -> Iterato
     columns = (rows[column] for column in ("mean", "low", "high"))
     yield {
         "mode": "lines", "x": x, "y": rows["mean"].tolist(), "legendgroup": name,
-        "name": f"{name}: effective rank {format_value(float(rows['effective_rank'].iloc[0]))}",
+        "name": in_legend(f"{name}: {format_value(float(rows['effective_rank'].iloc[0]))}"),
         "line": {"color": color, "width": 2, "dash": dash},
         "text": [format_interval(*values) for values in zip(*columns, strict=True)],
         "hovertemplate": f"{name}  <b>%{{text}}</b><extra></extra>",

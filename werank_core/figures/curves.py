@@ -13,7 +13,7 @@ from werank_core.figures.formats import format_interval, format_second, format_s
 from werank_core.figures.rows import axis_number, headline, row_domains, row_titles, rows_frame, rows_height
 from werank_core.figures.strength import left_out_sentences
 from werank_core.figures.strength_series import scale_layout
-from werank_core.figures.style import DASHES, Theme, empty_figure, strength_colors
+from werank_core.figures.style import DASHES, LEGEND_HEIGHT, Theme, empty_figure, strength_colors
 from werank_core.figures.summaries import select_metrics
 from werank_core.vocabulary import MetricKey, RunState
 
@@ -51,7 +51,7 @@ def plot_training(
     if seeds.empty or not np.isfinite(seeds["value"].astype(float)).any():
         return empty_figure(title or headline(metrics), NO_HISTORY, theme, rows_height(len(metrics)))
     looks = _Looks(seeds, strength_label, theme)
-    frame = rows_frame(title, _caption(chosen, looks, strength_label), len(metrics), True, theme)
+    frame = rows_frame(title, _caption(chosen, looks, strength_label), len(metrics), LEGEND_HEIGHT, theme)
     domains = row_domains(len(metrics), frame)
     traces = [trace for row, key in enumerate(metrics) for trace in _row_traces(chosen, seeds, key, row, looks)]
     layout = (

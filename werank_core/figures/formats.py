@@ -56,7 +56,7 @@ def format_strength(strength: float) -> str:
     if strength == 0 or not math.isfinite(strength):
         return "0" if strength == 0 else _not_finite(strength)
     exponent = _exponent(strength)
-    if -3 <= exponent < 5:
+    if -3 <= exponent < 4:
         return f"{strength:.4g}".replace("-", MINUS)
     mantissa = f"{strength / 10.0**exponent:.4g}".replace("-", MINUS)
     return _power(exponent) if mantissa == "1" else f"{mantissa}·{_power(exponent)}"

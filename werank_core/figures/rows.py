@@ -10,7 +10,6 @@ ROW_HEIGHT = 138
 _MOST_ROWS_HEIGHT = 440
 _LEAST_ROW_HEIGHT = 96
 ROW_TITLE = 30
-LEGEND_HEIGHT = 30
 
 
 def rows_height(num_rows: int) -> int:
@@ -22,14 +21,14 @@ def rows_height(num_rows: int) -> int:
     return 108 + rows * max(_LEAST_ROW_HEIGHT, min(ROW_HEIGHT, _MOST_ROWS_HEIGHT // rows))
 
 
-def rows_frame(title: str, caption: str, num_rows: int, legend: bool, theme: Theme) -> dict[str, Any]:
-    """Everything around the axes: template, title, height, margins."""
+def rows_frame(title: str, caption: str, num_rows: int, legend: int, theme: Theme) -> dict[str, Any]:
+    """Everything around the axes: template, title, height, margins; the legend takes so many pixels, 0 is none."""
     return {
         "template": template(theme),
         "title": title_layout(title, caption, theme),
-        "showlegend": legend,
-        "height": rows_height(num_rows) + 34 * bool(title) + LEGEND_HEIGHT * legend,
-        "margin": MARGIN | {"t": top_margin(title, caption) + 26, "b": MARGIN["b"] + LEGEND_HEIGHT * legend},
+        "showlegend": legend > 0,
+        "height": rows_height(num_rows) + 34 * bool(title) + legend,
+        "margin": MARGIN | {"t": top_margin(title, caption) + 26, "b": MARGIN["b"] + legend},
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from werank_core.figures.formats import format_strength, format_value
+from werank_core.figures.formats import format_second, format_strength, format_value
 from werank_core.figures.rows import headline, row_domains, row_titles, rows_frame, rows_height
 from werank_core.figures.strength_axis import StrengthAxis
 from werank_core.figures.strength_series import Series, row_series, scale_layout, series_traces, theory_traces
@@ -16,10 +16,11 @@ from werank_core.figures.style import (
     PALETTES,
     Theme,
     empty_figure,
+    listed_legend,
     template,
     translucent,
 )
-from werank_core.figures.summaries import distinct, select_metrics
+from werank_core.figures.summaries import distinct, distinct_seconds, select_metrics
 from werank_core.vocabulary import MetricKey, RunState
 
 NOTHING_YET = "Nothing to draw yet: run a sweep, or choose one that has finished runs."
@@ -69,8 +70,10 @@ def plot_strength(
         return _nothing_to_draw(chosen, metrics, strength_label, theme, title, active)
     caption = "\n".join([strength_caption(chosen, strength_label), *lengths_sentence(points)])
     lines = [line for row, key in enumerate(metrics) for line in row_series(chosen, points, key, row, theme)]
-    legend = len({line.name for line in lines}) > 1 or theory is not None
-    frame = rows_frame(title, caption, len(metrics), legend, theme)
+    names = list(dict.fromkeys(line.name for line in lines))
+    placed, legend_height = listed_legend(names)
+    has_legend = len(names) > 1 or theory is not None
+    frame = rows_frame(title, caption, len(metrics), legend_height * has_legend, theme)
     domains = tuple(row_domains(len(metrics), frame))
     scales = tuple(scale_layout(chosen, key) for key in metrics)
     axis = StrengthAxis(tuple(distinct(chosen["strength"])), domains, scales)
@@ -78,7 +81,7 @@ def plot_strength(
     layout["shapes"] = [*layout["shapes"], *_baseline_lines(lines, axis, theme), *_picked_mark(picked, axis, theme)]
     titles = row_titles(metrics, domains, _with_constants(notes or {}, chosen, metrics))
     layout["annotations"] = [*titles, *_left_out_marks(chosen, axis, theme)]
-    layout["legend"] = {"title": {"text": second_axis_label or ""}}
+    layout["legend"] = {"title": {"text": second_axis_label or ""}} | placed
     behind = list(theory_traces(theory, metrics, axis, theme))
     return go.Figure(data=[*behind, *_measured_traces(lines, axis, unnamed=bool(behind))], layout=layout)
 
@@ -221,7 +224,10 @@ def _left_out_marks(chosen: pd.DataFrame, axis: StrengthAxis, theme: Theme) -> I
 
 
 def plot_sparkline(summary: pd.DataFrame, metric_key: str, theme: Theme = "light", height: int = 72) -> go.Figure:
-    """A miniature for a card: one metric against the rank of the strength, with band and baseline."""
+    """A miniature for a card: one metric against the rank of the strength, with band and baseline.
+
+    With a second axis there is a line for each of its values, in the colours of the large figure, without bands.
+    """
     bare = {"visible": False, "fixedrange": True}
     layout = {
         "template": template(theme), "height": height, "margin": {"l": 2, "r": 2, "t": 4, "b": 4},
@@ -231,24 +237,39 @@ def plot_sparkline(summary: pd.DataFrame, metric_key: str, theme: Theme = "light
     rows = select_metrics(summary, [metric_key])
     if rows.empty or rows["mean"].isna().all():
         return go.Figure(layout=layout)
-    first = rows.drop_duplicates("strength").dropna(subset="mean").sort_values("strength")
-    return go.Figure(data=list(_sparkline_traces(first, theme)), layout=layout)
+    strengths, seconds = distinct(rows["strength"]), distinct_seconds(rows["second_value"])
+    lines = {format_second(second): rows[rows["second_value"] == second] for second in seconds} or {"": rows}
+    traces: list[dict[str, Any]] = []
+    for place, (name, line) in enumerate(lines.items()):
+        first = line.drop_duplicates("strength").dropna(subset="mean").sort_values("strength")
+        color = PALETTES[theme].series[place % len(PALETTES[theme].series)]
+        if len(first):
+            traces += _sparkline_traces(first, strengths, color, name, theme)
+    return go.Figure(data=traces, layout=layout)
 
 
-def _sparkline_traces(rows: pd.DataFrame, theme: Theme) -> Iterator[dict[str, Any]]:
-    colors = PALETTES[theme]
-    places = list(range(len(rows)))
+def _sparkline_traces(
+    rows: pd.DataFrame, strengths: Sequence[float], color: str, name: str, theme: Theme
+) -> Iterator[dict[str, Any]]:
+    """Baseline and band where this is the only line, and its means."""
+    places = [strengths.index(strength) for strength in rows["strength"]]
+    if not name:
+        yield from _sparkline_ground(rows, places, color, theme)
+    texts = [f"{format_strength(s)}: {format_value(m)}" for s, m in zip(rows["strength"], rows["mean"], strict=True)]
+    yield {
+        "mode": "lines+markers", "x": places, "y": rows["mean"].tolist(), "name": name,
+        "text": [f"{name}, {text}" if name else text for text in texts],
+        "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
+        "line": {"color": color, "width": 2}, "marker": {"size": 4},
+    }  # fmt: skip
+
+
+def _sparkline_ground(rows: pd.DataFrame, places: list[int], color: str, theme: Theme) -> Iterator[dict[str, Any]]:
     quiet = {"mode": "lines", "hoverinfo": "skip", "x": places}
     band = rows["low"].fillna(rows["mean"]), rows["high"].fillna(rows["mean"])
     if rows["strength"].iloc[0] == 0:
-        reference = {"color": colors.line, "width": 1, "dash": "dot"}
+        reference = {"color": PALETTES[theme].line, "width": 1, "dash": "dot"}
         yield quiet | {"y": [rows["mean"].iloc[0]] * len(rows), "line": reference}
     yield quiet | {"y": band[0].tolist(), "line": {"width": 0}}
-    fill = {"fill": "tonexty", "fillcolor": translucent(colors.series[0], BAND_OPACITY)}
+    fill = {"fill": "tonexty", "fillcolor": translucent(color, BAND_OPACITY)}
     yield quiet | fill | {"y": band[1].tolist(), "line": {"width": 0}}
-    texts = [f"{format_strength(s)}: {format_value(m)}" for s, m in zip(rows["strength"], rows["mean"], strict=True)]
-    yield {
-        "mode": "lines+markers", "x": places, "y": rows["mean"].tolist(), "text": texts,
-        "hovertemplate": "%{text}<extra></extra>",
-        "line": {"color": colors.series[0], "width": 2}, "marker": {"size": 4},
-    }  # fmt: skip

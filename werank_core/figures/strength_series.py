@@ -17,6 +17,7 @@ from werank_core.figures.style import (
     SYMBOLS,
     Theme,
     decade_ticks,
+    in_legend,
     sequential_colors,
     translucent,
 )
@@ -81,7 +82,7 @@ def scale_layout(summary: pd.DataFrame, key: str) -> dict[str, Any]:
 
 def series_traces(series: Series, axis: StrengthAxis, legend: bool) -> Iterator[dict[str, Any]]:
     """Band, mean and seeds on the log axis, mean with its interval and seeds on the strip."""
-    shared = {"legendgroup": series.name, "name": series.name or "measured"}
+    shared = {"legendgroup": series.name, "name": in_legend(series.name) or "measured"}
     for baseline in (False, True):
         rows = series.summary[(series.summary["strength"] == 0) == baseline]
         rows = rows[rows["mean"].notna()]

@@ -21,6 +21,8 @@ FONT = '"Source Sans", "Source Sans Pro", sans-serif'
 FONT_SIZE = 13
 MARGIN = {"l": 52, "r": 16, "t": 76, "b": 52}
 BAND_OPACITY = 0.16
+LEGEND_HEIGHT = 30
+_SHORT_NAME = 24
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star-triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -160,6 +162,22 @@ def decade_ticks(values: Iterable[float], most: int = 6) -> dict[str, Any]:
         if len(within) < 2:
             return {}
     return {"tickvals": ticks, "ticktext": [format_strength(tick) for tick in ticks]}
+
+
+def listed_legend(names: Sequence[str]) -> tuple[dict[str, Any], int]:
+    """The legend's layout and its height in pixels: side by side, or one under the other where names are long.
+
+    Names side by side that do not fit into a line would be drawn over the axis.
+    """
+    if not names or max(map(len, names)) <= _SHORT_NAME:
+        return {}, LEGEND_HEIGHT
+    breaks = sum(in_legend(name).count("<br>") for name in names)
+    return {"orientation": "v"}, 22 * len(names) + 15 * breaks + 8
+
+
+def in_legend(name: str) -> str:
+    """A name with the line breaks that a legend needs on a narrow screen."""
+    return "<br>".join(textwrap.wrap(name, 40, break_long_words=False, break_on_hyphens=False))
 
 
 def wrapped(text: str, width: int = 62) -> str:
