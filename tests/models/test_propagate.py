@@ -7,6 +7,7 @@ from scipy import sparse, stats
 from torch import Tensor
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
+from tests.simulated_cuda import simulated
 from werank_core.models.graph_view import AugmentableGraph
 from werank_core.models.propagate import (
     Propagation,
@@ -60,6 +61,36 @@ def test_stacked_runs_are_the_solo_runs(in_dims: tuple[int | None, int | None]) 
     for r in range(3):
         x = given[1] if in_dims[1] is None else stack.select(in_dims[1], r)
         assert torch.equal(together[r], sparse_product(pattern, many[r] if in_dims[0] == 0 else values, x))
+
+
+@pytest.mark.parametrize(("m", "k"), [(6, 8), (9, 4)])
+def test_a_repeated_pattern_is_block_diagonal_and_made_once(m: int, k: int) -> None:
+    pattern, values, dense = random_matrix(m, k, seed=1)
+    three = pattern.repeated(3)
+    many = torch.stack([values, 2 * values, -values])
+    assert torch.equal(dense_of(three, many.flatten()), torch.block_diag(dense, 2 * dense, -dense))
+    b = torch.randn(3 * k, 2, dtype=torch.float64, requires_grad=True)
+    sparse_product(three, many.flatten(), b).sum().backward()
+    assert torch.allclose(b.grad, torch.block_diag(dense, 2 * dense, -dense).sum(0)[:, None].expand(-1, 2))
+    assert pattern.repeated(3) is three
+
+
+@pytest.mark.parametrize("in_dims", [(0, 0), (None, 0), (0, None), (None, 1)])
+def test_a_gpu_multiplies_all_runs_at_once(in_dims: tuple[int | None, int | None]) -> None:
+    pattern, values, _ = random_matrix(6, 8, seed=1)
+    given = (torch.stack([values, 2 * values, -values]) if in_dims[0] == 0 else values), torch.randn(3, 8, 4).double()
+    given = given[0], given[1][0] if in_dims[1] is None else given[1].movedim(0, in_dims[1])
+    product = lambda p, v, x: sparse_product(p, v, x).square().sum()  # noqa: E731
+
+    def gradients(of: SparsePattern, device: str) -> Tensor:
+        v, x = (tensor.to(device) for tensor in given)
+        gradient = torch.vmap(torch.func.grad(product, argnums=2), in_dims=(None, *in_dims))
+        return gradient(of, v, x).cpu()
+
+    expected = gradients(pattern, "cpu")
+    with simulated() as log:
+        torch.testing.assert_close(gradients(pattern.to("cuda:0"), "cuda:0"), expected)
+    assert sum(n for (name, _), n in log.kernels.items() if "csr_mm" in name) == 2, "one forward, one backward"
 
 
 def test_gradients_pass_through_vmap() -> None:

@@ -76,7 +76,7 @@ TASKS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("name", "kernels"), [("toy_ssl", 114), ("graph", 344), ("rank_collapse", 38)])
+@pytest.mark.parametrize(("name", "kernels"), [("toy_ssl", 114), ("graph", 320), ("rank_collapse", 38)])
 def test_a_step_never_waits_and_launches_few_kernels(name: str, kernels: int) -> None:
     """Two runs; layer weights, draws, blocks and schedules are known to the host before."""
     with simulated() as log:
@@ -109,6 +109,19 @@ def test_blocks_are_as_large_as_the_memory_of_the_device(name: str, free: int) -
     with simulated(free=free):
         task = {"toy_ssl": ToySSL, "rank_collapse": RankCollapse}[name](batch, "cuda:0")
         assert (len(task.engine.blocks) == 1) == (free > 2**30)
+
+
+def test_kernels_of_a_graph_step_do_not_grow_with_the_runs_of_a_seed() -> None:
+    counts = []
+    for num_runs in (2, 5):
+        batch = RunBatch("graph", tuple(Run("graph", GRAPH.replaced(strength=0.001 * r)) for r in range(num_runs)))
+        with simulated() as log:
+            task = GraphSSL(batch, Path(), "cuda:0")
+            task.advance(0)
+            log.clear()
+            task.advance(1)
+        counts.append(log.num_kernels)
+    assert counts[0] == counts[1]
 
 
 def test_the_similarities_of_many_runs_are_few_kernels() -> None:

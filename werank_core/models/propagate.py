@@ -5,7 +5,7 @@ the pattern, and the permutation that transposes it, are computed once, and an a
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class SparsePattern:
     back_indptr: Tensor
     back_indices: Tensor
     permutation: Tensor
+    _repeated: dict[int, "SparsePattern"] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -41,9 +42,31 @@ class SparsePattern:
         """(nnz,) row of every non-zero."""
         return torch.repeat_interleave(torch.arange(self.shape[0], device=self.indptr.device), self.indptr.diff())
 
+    def repeated(self, count: int) -> "SparsePattern":
+        """The pattern of the block-diagonal matrix with this one `count` times; made once."""
+        if count not in self._repeated:
+            self._repeated[count] = SparsePattern(
+                _chained(self.indptr, len(self.indices), count),
+                _shifted(self.indices, self.shape[1], count),
+                _chained(self.back_indptr, len(self.indices), count),
+                _shifted(self.back_indices, self.shape[0], count),
+                _shifted(self.permutation, len(self.indices), count),
+            )
+        return self._repeated[count]
+
     def to(self, device: str | torch.device) -> "SparsePattern":
         """The same pattern on another device."""
-        return SparsePattern(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return SparsePattern(*(part.to(device) for part in vars(self).values() if isinstance(part, Tensor)))
+
+
+def _shifted(numbers: Tensor, size: int, count: int) -> Tensor:
+    """The numbers `count` times, those of copy r plus r · size."""
+    return (numbers + size * torch.arange(count, device=numbers.device)[:, None]).flatten()
+
+
+def _chained(indptr: Tensor, num_entries: int, count: int) -> Tensor:
+    """Where the rows of `count` copies start; the last entry is where the last one ends."""
+    return torch.cat([_shifted(indptr[:-1], num_entries, count), indptr[-1:] * count])
 
 
 def sparse_pattern(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> tuple[SparsePattern, Tensor]:
@@ -93,7 +116,7 @@ class _SparseProduct(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[None, int | None, int | None], pattern: SparsePattern, values: Tensor, dense: Tensor
     ) -> tuple[Tensor, int]:
-        return _slice_by_slice(_SparseProduct, info, in_dims, pattern, values, dense), 0
+        return _of_runs(_SparseProduct, info, in_dims, pattern, values, dense), 0
 
 
 @with_kept_signature
@@ -119,10 +142,10 @@ class _TransposedProduct(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[None, int | None, int | None], pattern: SparsePattern, values: Tensor, dense: Tensor
     ) -> tuple[Tensor, int]:
-        return _slice_by_slice(_TransposedProduct, info, in_dims, pattern, values, dense), 0
+        return _of_runs(_TransposedProduct, info, in_dims, pattern, values, dense), 0
 
 
-def _slice_by_slice(
+def _of_runs(
     function: Any,
     info: Any,
     in_dims: tuple[None, int | None, int | None],
@@ -130,16 +153,19 @@ def _slice_by_slice(
     values: Tensor,
     dense: Tensor,
 ) -> Tensor:
-    """(R, M, H): one product a run. One as wide as all runs together is slower: its rows leave the cache."""
-    _, values_dim, dense_dim = in_dims
-    each = [
-        (
-            values if values_dim is None else values.select(values_dim, r),
-            dense if dense_dim is None else dense.select(dense_dim, r),
-        )
-        for r in range(info.batch_size)
+    """(R, M, H). On a GPU one product with the block-diagonal matrix of all runs.
+
+    On a CPU one product a run: one as wide as all runs together is slower, its rows leave the cache.
+    """
+    num_runs: int = info.batch_size
+    moved = [
+        tensor.expand(num_runs, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip((values, dense), in_dims[1:], strict=True)
     ]
-    return torch.stack([function.apply(pattern, *pair) for pair in each])
+    if dense.device.type == "cpu":
+        return torch.stack([function.apply(pattern, *pair) for pair in zip(*moved, strict=True)])
+    together = function.apply(pattern.repeated(num_runs), *(tensor.flatten(0, 1) for tensor in moved))
+    return together.reshape(num_runs, -1, together.shape[1])  # type: ignore[no-any-return]
 
 
 def sparse_product(pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
