@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from werank_core.training.checkpoints import Checkpoints
 from werank_core.training.engine import Engine
 from werank_core.training.optim import SGD, Adam
-from werank_core.training.run_blocks import Block, PerRun, blocks, of_runs
+from werank_core.training.run_blocks import of_runs
 from werank_core.training.stacked import StackedModel, State
 
 GOALS = torch.tensor([1.0, 2.0, 3.0, 4.0])
@@ -115,31 +115,37 @@ def test_a_restored_engine_goes_on_bit_by_bit(tmp_path: Path) -> None:
     assert torch.equal(whole.frozen["target.weight"], second.frozen["target.weight"])
 
 
-class TestPerRun:
-    def parts(self) -> tuple[State, State, list[State]]:
-        shared = torch.rand(5)
-        return {"w": torch.rand(3, 5)}, {"b": torch.zeros(3, 2)}, [{"x": shared, "a": torch.rand(2)} for _ in range(3)]
+def test_blocks_that_do_not_fit_are_halved_and_numbers_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    """Running statistics of what had been computed before memory was out are not counted twice."""
+    engine, calls = new_engine(4), []
 
-    def test_one_run_is_called_directly_and_several_are_mapped(self) -> None:
-        seen = []
+    def greedy(parameters: State, frozen: State, own: State) -> State:
+        values = loss(parameters, frozen, own)
+        calls.append(len(values["loss"]))
+        if calls[-1] > 1 and own["goal"][-1] == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return values
 
-        def of_one(parameters: State, frozen: State, own: State) -> State:
-            seen.append({name: tuple(tensor.shape) for name, tensor in (parameters | frozen | own).items()})
-            frozen["b"] += own["a"]
-            return {"loss": (parameters["w"] * own["x"]).sum() + own["a"].sum()}
+    engine.run_losses = [greedy] * 4
+    engine.step(0, inputs())
+    engine.step(1, inputs())
+    assert calls == [4, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert weights(engine) == [0.625, 1.25, 1.875, 2.5]
+    assert engine.frozen["num_batches_tracked"].tolist() == [2, 2, 2, 2]
+    assert capsys.readouterr().out.splitlines() == [
+        "4 runs do not fit in memory together: 2 at a time from now on.",
+        "2 runs do not fit in memory together: 1 at a time from now on.",
+    ]
 
-        parameters, frozen, own = self.parts()
-        together = PerRun(of_one)(parameters, frozen, own)["loss"]
-        assert torch.equal(frozen["b"], torch.stack([part["a"] for part in own])), "changed in place"
-        alone = [PerRun(of_one)({"w": parameters["w"][r : r + 1]}, {"b": frozen["b"][r : r + 1]}, own[r : r + 1])
-                 for r in range(3)]  # fmt: skip
-        torch.testing.assert_close(together, torch.cat([part["loss"] for part in alone]))
-        assert seen == [{"w": (5,), "b": (2,), "x": (5,), "a": (2,)}] * 4
 
-    def test_runs_of_different_losses_are_different_blocks(self) -> None:
-        one, two = PerRun(lambda p, f, i: p), PerRun(lambda p, f, i: f)
-        cut = blocks([one, one, one, two], 2)
-        assert [(block.loss, block.numbers, block.runs) for block in cut] == [
-            (one, (0, 1), slice(0, 2)), (one, (2,), slice(2, 3)), (two, (3,), slice(3, 4)),
-        ]  # fmt: skip
-        assert isinstance(cut[0], Block)
+@pytest.mark.parametrize("size", [1, 4])
+def test_one_run_that_does_not_fit_is_an_error(size: int) -> None:
+    engine = new_engine(size)
+
+    def greedy(parameters: State, frozen: State, own: State) -> State:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine.run_losses = [greedy] * 4
+    for call in (lambda: engine.step(0, inputs()), lambda: engine.losses(inputs())):
+        with pytest.raises(torch.OutOfMemoryError):
+            call()

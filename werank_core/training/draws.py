@@ -8,10 +8,10 @@ from werank_core.training.checkpoints import Tree
 
 
 def sent(tensor: Tensor, device: str | torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """The tensor on a device, without waiting for it: from pinned memory, where a GPU takes it when its turn comes."""
+    """The tensor on a device; nobody waits for a GPU of CUDA, which takes it from pinned memory when its turn comes."""
     if torch.device(device).type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, dtype, non_blocking=True)
+        return tensor.pin_memory().to(device, dtype, non_blocking=True)
+    return tensor.to(device, dtype)
 
 
 class SeedStream:

@@ -4,7 +4,7 @@ An experiment brings data, the loss of its runs, and what to measure on which ro
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,7 @@ from werank_core.training.stacked import StackedModel, State
 Schedule = Callable[[int], float]
 Inputs = Callable[[Block], Any]
 """What the loss of a block's runs reads, made when its turn comes."""
+Found = TypeVar("Found")
 
 
 def constant(step: int) -> float:
@@ -56,6 +57,7 @@ class Engine:
         self._follows = {f"target.{n}": followed + n for n in target or {} if followed + n in self.parameters}
         self.run_losses, self._size, self._decay, self._rate = losses, size, decay, rate
         self.stopped = torch.zeros(len(losses), dtype=torch.bool)
+        self._buffers, self._fits = list(model.buffers), False
         self._device = next(iter(self.parameters.values())).device
         self._cut: tuple[list[bool], list[Block]] | None = None
 
@@ -79,19 +81,48 @@ class Engine:
 
     def gradients(self, inputs: Inputs) -> tuple[State, State]:
         """Named losses `(R,)` and the gradients `(R, ...)` of "loss"; 0 for runs that have stopped."""
-        parts = [block_gradients(block, self.parameters, self.frozen, inputs(block)) for block in self.blocks]
-        values, gradients = (whole(self.blocks, part, len(self.stopped)) for part in zip(*parts, strict=True))
-        return values, gradients
+        untouched = {} if self._fits else {name: self.frozen[name].clone() for name in self._buffers}
+
+        def computed() -> tuple[State, State]:
+            for name, tensor in untouched.items():  # a first try may have changed them
+                self.frozen[name].copy_(tensor)
+            parts = [block_gradients(block, self.parameters, self.frozen, inputs(block)) for block in self.blocks]
+            values, gradients = (whole(self.blocks, part, len(self.stopped)) for part in zip(*parts, strict=True))
+            return values, gradients
+
+        found = self._fitted(computed)
+        self._fits = True
+        return found
 
     @torch.no_grad()
     def losses(self, inputs: Inputs) -> State:
         """Named losses of all runs, `(R,)`, without gradients; running statistics stay as they are."""
-        everyone = blocks(self.run_losses, self._size)
-        found = []
-        for block in everyone:
-            frozen = {name: tensor[block.runs].clone() for name, tensor in self.frozen.items()}
-            found.append(block.loss({n: p[block.runs] for n, p in self.parameters.items()}, frozen, inputs(block)))
-        return whole(everyone, found, len(self.stopped))
+
+        def computed() -> State:
+            everyone = blocks(self.run_losses, self._size)
+            found = []
+            for block in everyone:
+                frozen = {name: tensor[block.runs].clone() for name, tensor in self.frozen.items()}
+                found.append(block.loss({n: p[block.runs] for n, p in self.parameters.items()}, frozen, inputs(block)))
+            return whole(everyone, found, len(self.stopped))
+
+        return self._fitted(computed)
+
+    def _fitted(self, compute: Callable[[], Found]) -> Found:
+        """What is computed in blocks, which are halved, with a note in the log, until they fit in memory.
+
+        The first step shows whether they do; later, memory is short for another reason, and that is an error.
+        """
+        while True:
+            try:
+                return compute()
+            except torch.OutOfMemoryError:
+                if self._fits or self._size == 1:
+                    raise
+                largest = min(self._size, len(self.stopped))
+                self._size, self._cut = max(1, largest // 2), None
+            torch.cuda.empty_cache()
+            print(f"{largest} runs do not fit in memory together: {self._size} at a time from now on.", flush=True)
 
     @property
     def tree(self) -> Tree:
