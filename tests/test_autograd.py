@@ -1,6 +1,7 @@
 """Every autograd function of the house keeps its signature, and the mark changes no number."""
 
 import importlib
+from typing import Any
 
 import pytest
 import torch
@@ -27,16 +28,17 @@ def test_a_marked_function_computes_what_it_did() -> None:
             return scale * x**2
 
         @staticmethod
-        def setup_context(ctx, inputs, output) -> None:
+        def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
             ctx.save_for_backward(inputs[0])
             ctx.scale = inputs[1]
 
         @staticmethod
-        def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-            return 2 * ctx.scale * ctx.saved_tensors[0] * gradient, None
+        def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+            return 2 * ctx.scale * ctx.saved_tensors[0] * gradients[0], None
 
     marked = with_kept_signature(Squared)
     x = torch.tensor([3.0], requires_grad=True)
-    marked.apply(x).backward()  # the default of `scale` is filled in, as without the mark
+    found: Tensor = marked.apply(x)  # type: ignore[no-untyped-call]
+    torch.autograd.backward(found)  # the default of `scale` is filled in, as without the mark
     assert x.grad is not None
     assert x.grad.item() == 12
