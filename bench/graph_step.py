@@ -23,9 +23,10 @@ from werank_core.models.precision import fast_float32
 from werank_core.settings import settings
 from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import Run, RunBatch
-from werank_core.training.graph import GraphSSL, ema_decay_at
+from werank_core.training.graph import GraphSSL
 from werank_core.training.optim import cosine_factor
 from werank_core.training.run_blocks import PerRun
+from werank_core.training.ssl_losses import target_decay
 
 SIZES = {"512-256": (512, 256, 512), "128-64": (128, 64, 128)}
 ROUNDS = 9
@@ -90,7 +91,7 @@ class Twins:
         step, chosen = self._steps[1], self.config
         self._steps[1] += 1
         rate = chosen.learning_rate * cosine_factor(step, chosen.epochs, chosen.warmup_epochs)
-        return self.plain.step(self._masks(), rate, ema_decay_at(step, chosen.epochs, chosen.ema_decay))
+        return self.plain.step(self._masks(), rate, target_decay(chosen)(step))
 
     def _masks(self) -> list[tuple[Tensor, Tensor]]:
         """Kept edges, in the order of the edge list, and kept columns, from the draws that the trainer makes."""

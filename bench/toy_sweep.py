@@ -27,12 +27,12 @@ def plain_steps(strength: float, seed: int) -> None:
     layers = [nn.Linear(16, 16, bias=False), nn.Linear(16, 16, bias=False)]
     model = nn.Sequential(*layers)
     optimizer = torch.optim.SGD(model.parameters(), lr=CONFIG.learning_rate)
-    identity = torch.eye(16)
+    identity, temperature = torch.eye(16), CONFIG.settings_of("objective")["temperature"]
     for _ in range(STEPS):
         rows = data[torch.randint(len(data), (CONFIG.batch_size,))]
         view_1 = model(rows + CONFIG.augmentation_strength * torch.randn_like(rows))
         view_2 = model(rows + CONFIG.augmentation_strength * torch.randn_like(rows))
-        loss = F.cross_entropy(view_1 @ view_2.T / CONFIG.temperature, torch.arange(len(rows)))
+        loss = F.cross_entropy(view_1 @ view_2.T / temperature, torch.arange(len(rows)))
         for layer in layers:
             loss = loss + strength * torch.linalg.matrix_norm(layer.weight.T @ layer.weight - identity)
         optimizer.zero_grad()

@@ -22,7 +22,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "werank_core/sweeps.py": ("torch", "pandas", "plotly", "streamlit", "werank_core.store"),
     "werank_core/autograd.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),
     "werank_core/regularizers.py": ("streamlit", "plotly", "sqlalchemy", *(f"werank_core.{p}" for p in OURS)),
-    "werank_core/objectives.py": ("streamlit", "plotly", "sqlalchemy", *(f"werank_core.{p}" for p in OURS)),
+    "werank_core/objectives": ("streamlit", "plotly", "sqlalchemy", *(f"werank_core.{p}" for p in OURS)),
     "werank_core/augmentations.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),
     "werank_core/streams.py": ("streamlit", "plotly", "sqlalchemy", "werank_core."),
     "werank_core/metrics": ("streamlit", "plotly", "sqlalchemy", *(f"werank_core.{p}" for p in OURS - {"metrics"})),

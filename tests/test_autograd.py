@@ -10,7 +10,15 @@ from torch.autograd import Function
 
 from werank_core.autograd import with_kept_signature
 
-MODULES = ("objectives", "regularizers", "models.gcn", "models.precision", "models.propagate", "training.stacked")
+MODULES = (
+    "objectives.bootstrap",
+    "objectives.contrastive",
+    "regularizers",
+    "models.gcn",
+    "models.precision",
+    "models.propagate",
+    "training.stacked",
+)
 
 
 @pytest.mark.parametrize("module", MODULES)

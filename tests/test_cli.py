@@ -57,7 +57,10 @@ def one_sweep(store: Store) -> pd.Series:
     [
         (["--depth", "99"], ["depth = '99'", "less than or equal to 32"]),
         (["--depth", "two"], ["depth = 'two'", "valid integer"]),
-        (["--objective", "simclr"], ["objective = 'simclr'", "'infonce', 'byol', 'vicreg' or 'barlow_twins'"]),
+        (
+            ["--objective", "simclr"],
+            ["objective = 'simclr'", "'vicreg', 'barlow_twins', 'weak_sigreg' or 'sigreg'"],
+        ),
         (["--seeds", "0"], ["seeds = '0'", "greater than or equal to 1"]),
         (["--strengths", "0.1", "x"], ["strengths.1 = 'x'", "valid number"]),
         (["--strengths", "x"], ["strengths.0 = 'x'", "valid number"]),

@@ -108,7 +108,7 @@ def test_the_classic_presets_are_the_toy_tasks_of_their_source() -> None:
     strong, over = TOY_PRESETS["strong_augmentation"][1], TOY_PRESETS["over_parametrised"][1]
     for config in (strong, over):
         assert (config.dataset, config.dimension, config.width, config.encoder) == ("gaussian", 16, 16, "linear")
-        assert (config.objective, config.temperature, config.normalize, config.symmetric) == (
+        assert (config.objective, *config.settings_of("objective").values()) == (
             "infonce",
             0.1,
             False,

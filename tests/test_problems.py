@@ -88,7 +88,12 @@ def test_second_values_are_corrected_where_they_stand(values: tuple[float, ...],
 @pytest.mark.parametrize(
     ("axis", "values", "sentence"),
     [
-        ("objective", ("byol", "simclr"), "Values: simclr is not one of InfoNCE, BYOL, VICReg, Barlow Twins."),
+        (
+            "objective",
+            ("byol", "simclr"),
+            "Values: simclr is not one of InfoNCE, GRACE, BYOL, BGRL, SimSiam, SwAV, VICReg, Barlow Twins, "
+            "Weak-SIGReg, SIGReg.",
+        ),
         ("encoder", (1.0,), "Values: 1 is not one of linear, ReLU."),
         ("encoder", ("ReLU", "relu"), "Values: a value is there twice."),
         ("depth", ("deep",), "Values: 'deep' is not a number."),

@@ -13,8 +13,10 @@ SCALES = [1e-2, 1e2]
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "infonce": lambda a, b: objectives.infonce(a, b, 0.2),
     "grace": lambda a, b: objectives.grace(a, b, 0.4),
-    "byol": objectives.byol,
-    "bgrl": objectives.mean_cosine,
+    "byol": lambda a, b: objectives.byol((a, b), (a, b)),
+    "bgrl": lambda a, b: objectives.bgrl((a, b), (a, b)),
+    "simsiam": lambda a, b: objectives.simsiam((a, b), (a, b)),
+    "swav": lambda a, b: objectives.swav(a, b, torch.eye(a.shape[-1], dtype=a.dtype)),
 }
 RANKS: dict[str, Callable[[Tensor], Tensor]] = {
     "effective_rank": rank.effective_rank,

@@ -55,7 +55,8 @@ def differing_fields(
 ) -> dict[str, Any]:
     """The settings that have an effect and another value than in `base`; strength, seeds and digests left out."""
     skipped = {*_SEEDS, *without, *config.identity_fields()}
-    return {n: v for n, v in config.effective().items() if n not in skipped and v != base.model_dump(mode="json")[n]}
+    theirs = base.model_dump(mode="json")  # without settings that a catalogue got later
+    return {n: v for n, v in config.effective().items() if n not in skipped and v != theirs.get(n)}
 
 
 def distinctions(specs: Sequence[SweepSpec]) -> list[str]:

@@ -15,6 +15,7 @@ class Purpose(StrEnum):
     INITIALIZATION = "initialization"
     TRAINING = "batches and views"
     MEASURING = "views of a record"
+    DIRECTIONS = "directions of a record"
     DISTURBANCE = "disturbed graph"
     DATA = "drawn data"
     SPLIT = "training and test rows"

@@ -26,12 +26,12 @@ from werank_core.vocabulary import RunState
 ROOT = Path(__file__).parents[2]
 MakeSpec = Callable[..., SweepSpec]
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 LONG = {"steps": 1_000_000, "records": 1}
 
 
 def wait_for(what: Callable[[], object]) -> None:
-    """Wait until it is so; fails after a minute."""
+    """Wait until it is so; fails after minutes."""
     deadline = time.monotonic() + PATIENCE
     while not what():
         assert time.monotonic() < deadline, "waited for too long"

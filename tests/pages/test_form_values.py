@@ -126,7 +126,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "strengths": (",,,", "Strengths α is empty."),
     "first_seed": ("-1", "First seed: -1 is too small. Allowed: 0 to 1,000,000."),
     "second_values": ("1, 2", "Second axis and Values of the second axis belong together"),
-    "objective": ("simclr", "The address sets Objective to simclr, which is not one of infonce, byol,"),
+    "objective": ("simclr", "The address sets Objective to simclr, which is not one of infonce, grace, byol,"),
     "bias": ("maybe", "The address sets Bias to maybe, which is not one of on, off."),
     "second_axis": ("dataset", "The address sets Second axis to dataset, which is not one of none,"),
     "depht": ("2", "The address sets depht, which is no setting here."),

@@ -21,11 +21,12 @@ from werank_core.metrics.collapse import class_moments, relative_tcv
 from werank_core.metrics.rank import effective_rank
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training.checkpoints import saved
-from werank_core.training.graph import GraphSSL, ema_decay_at, train
+from werank_core.training.graph import GraphSSL, train
 from werank_core.training.graph_data import block_size, load_graph_data
 from werank_core.training.graph_measures import outputs_of
 from werank_core.training.recorder import MemorySink, Recorder, Workplace
 from werank_core.training.run_blocks import block_gradients, blocks, whole
+from werank_core.training.ssl_losses import rising_decay
 
 SMALL: dict[str, Any] = {
     "num_nodes": 90,
@@ -89,11 +90,11 @@ class TestPlainBGRL:
         task.advance(0)
         for name in names:
             # The warm-up's first learning rate is 0, so the target moves towards the online encoder's first weights.
-            expected = before[name].lerp(online[name], 1 - ema_decay_at(0, 6, 0.99))
+            expected = before[name].lerp(online[name], 1 - rising_decay(0, 6, 0.99))
             assert torch.allclose(task.engine.frozen["target." + name.removeprefix("encoder.")], expected)
 
     def test_decay_rises_from_first_to_one_by_a_cosine(self) -> None:
-        assert [ema_decay_at(step, 100, 0.9) for step in (0, 50, 100)] == pytest.approx([0.9, 0.95, 1.0])
+        assert [rising_decay(step, 100, 0.9) for step in (0, 50, 100)] == pytest.approx([0.9, 0.95, 1.0])
 
 
 class TestRunsOfABatch:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from werank_core import objectives
 from werank_core.config import GraphConfig, RankCollapseConfig, ToySSLConfig
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.models.ssl_network import SSLNetwork
 from werank_core.sweeps import Run, RunBatch
 from werank_core.training import rank_collapse
@@ -64,7 +65,7 @@ def exact(state: State) -> State:
 
 
 class TestGradients:
-    @pytest.mark.parametrize("objective", ["infonce", "byol", "vicreg", "barlow_twins"])
+    @pytest.mark.parametrize("objective", OBJECTIVES)
     def test_of_toy_networks(self, objective: str) -> None:
         cases = product(("linear", "relu"), (0, 1, 2), (1, 2), (True, False) if objective == "infonce" else (True,))
         for encoder, projector, depth, normalize in cases:
@@ -102,23 +103,28 @@ def test_shift_invariant_objectives_are_those_named() -> None:
         "unnormalised infonce": lambda x, y: objectives.infonce(x, y, 0.5, normalize=False),
         "one direction": lambda x, y: objectives.infonce(x, y, 0.5, normalize=False, symmetric=False),
         "grace": lambda x, y: objectives.grace(x, y, 0.5),
-        "byol": objectives.byol,
-        "bgrl": objectives.mean_cosine,
+        "byol": lambda x, y: objectives.byol((x, y), (x, y)),
+        "bgrl": lambda x, y: objectives.bgrl((x, y), (x, y)),
+        "simsiam": lambda x, y: objectives.simsiam((x, y), (x, y)),
+        "swav": lambda x, y: objectives.swav(x, y, torch.eye(4, dtype=x.dtype)),
         "vicreg": objectives.vicreg,
         "barlow_twins": objectives.barlow_twins,
+        "weak_sigreg": objectives.weak_sigreg,
+        "sigreg": lambda x, y: objectives.sigreg(x, y, torch.eye(4, dtype=x.dtype)),
     }
+    assert OBJECTIVES.keys() <= losses.keys()
 
     def unmoved(name: str) -> bool:
         return bool(torch.isclose(losses[name](a + shift, b + shift), losses[name](a, b), rtol=1e-12))
 
-    assert {name for name in losses if unmoved(name)} == objectives.SHIFT_INVARIANT
+    assert {name for name in losses if unmoved(name)} == set(OBJECTIVES.where(lambda entry: entry.shift_invariant))
 
 
-@pytest.mark.parametrize("objective", ["infonce", "byol", "vicreg", "barlow_twins"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_biases_of_a_toy_network_exist_where_they_may(objective: str) -> None:
     with_bias, without = toy(objective=objective, projector_depth=1), toy(objective=objective, bias=False)
     names = [name for name, _ in SSLNetwork(with_bias, 6).named_parameters() if name.endswith("bias")]
-    shifted = objective in objectives.SHIFT_INVARIANT
+    shifted = OBJECTIVES[objective].shift_invariant
     assert bool(names) != shifted
     assert (toy(objective=objective).digest() == without.digest()) == shifted, "what has no effect identifies no run"
 

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.config.penalised import PenalisedConfig
 from werank_core.config.problems import Misfit
 from werank_core.config.schema import Condition, digest_setting, setting
@@ -24,8 +25,6 @@ GraphName = Literal[
 ]
 
 _BLOCKS: Condition = {"dataset": ("block_model",)}
-_BGRL: Condition = {"objective": ("bgrl",)}
-_VICREG: Condition = {"objective": ("vicreg",)}
 
 _DOWNLOADED = (
     "cora",
@@ -43,6 +42,7 @@ _WITH_SPLITS = ("cora", "citeseer", "pubmed", "wikics", "ogbn_arxiv", "own")
 _SMALLEST_CLASS = 3
 
 
+@OBJECTIVES.choices(temperature=0.4, redundancy_weight=0.004)
 class GraphConfig(PenalisedConfig):
     """One run on one graph: data, two augmented views, encoder, objective, penalty, training and probe."""
 
@@ -108,40 +108,14 @@ class GraphConfig(PenalisedConfig):
         "batch", "BatchNorm (BGRL), LayerNorm over each node's units, or none.", group="encoder", title="Normalisation"
     )
 
-    objective: Literal["bgrl", "grace", "barlow_twins", "vicreg"] = setting(
-        "bgrl", "Bootstrapped regression, InfoNCE, redundancy reduction, or variance and covariance.", group="objective"
-    )
+    objective: str = setting("bgrl", "Self-supervised loss on the two views.", group="objective")
     head_width: int = setting(
         64,
-        "Hidden width of predictor (BGRL) or projector; 0 is no head.",
+        "Hidden width of the head: a predictor where the objective has one, else a projector; 0 is no head.",
         group="objective",
         unit="units",
         ge=0,
         le=4096,
-    )
-    ema_decay: float = setting(
-        0.99, "First decay of the target encoder, an exponential moving average (EMA); rises to 1 by a cosine.",
-        group="objective", title="EMA decay", ge=0, le=1, when=_BGRL,
-    )  # fmt: skip
-    temperature: float = setting(
-        0.4, "Softmax temperature.", group="objective", gt=0, le=100, log=True, when={"objective": ("grace",)}
-    )
-    redundancy_weight: float = setting(
-        0.004,
-        "Weight of the off-diagonal terms.",
-        group="objective",
-        ge=0,
-        le=1e4,
-        when={"objective": ("barlow_twins",)},
-    )
-    invariance_weight: float = setting(
-        25.0, "Weight of the invariance term.", group="objective", ge=0, le=1e4, when=_VICREG
-    )
-    variance_weight: float = setting(
-        25.0, "Weight of the variance term.", group="objective", ge=0, le=1e4, when=_VICREG
-    )
-    covariance_weight: float = setting(
-        1.0, "Weight of the covariance term.", group="objective", ge=0, le=1e4, when=_VICREG
     )
     drop_edge_rate_1: float = setting(
         0.3, "Share of edges dropped in view 1, each direction by itself.", group="objective", ge=0, lt=1
@@ -222,8 +196,10 @@ class GraphConfig(PenalisedConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.objective == "bgrl" and self.head_width == 0:
-            raise Misfit("{head_width=}: bgrl needs a predictor; without one it regresses onto itself.", self)
+        if OBJECTIVES[self.objective].predictor and self.head_width == 0:
+            raise Misfit(
+                f"{{head_width=}}: {self.objective} needs a predictor; without one it regresses onto itself.", self
+            )
         if self.dataset == "own" and not self.own_graph:
             raise Misfit("{own_graph} is empty: choose one of your graphs.", self)
         if self.dataset == "block_model" and self.num_nodes < _SMALLEST_CLASS * self.num_classes:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 Group = Literal["data", "encoder", "objective", "penalty", "training", "evaluation", "seeds", "identity"]
-Condition = dict[str, tuple[str | int | float | bool, ...]]
+Condition = dict[str, Collection[Any]]
 
 
 def setting(
@@ -67,11 +68,13 @@ class ExperimentConfig(BaseModel):
     """Base of every experiment's config: one run, complete and immutable.
 
     `retired` names the fields of earlier versions that decided no number: records that hold them stay readable.
+    `catalogues` are those that fields choose from, by field.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     retired: ClassVar[frozenset[str]] = frozenset()
+    catalogues: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     strength: float = setting(
         0.0, "Strength of the regularizer; 0 is the baseline.", group="penalty", ge=0, le=1e4, log=True
@@ -121,6 +124,12 @@ class ExperimentConfig(BaseModel):
     def replaced(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again."""
         return type(self).model_validate({**self.model_dump(), **changes})
+
+    def settings_of(self, field: str) -> dict[str, Any]:
+        """The values of the settings that belong to what this field chooses."""
+        return {
+            name: getattr(self, name) for name in self.catalogues[field][getattr(self, field)].settings.model_fields
+        }
 
     def records_metric(self, name: str) -> bool:
         """Whether runs of this config record a metric that other configs of the experiment do."""

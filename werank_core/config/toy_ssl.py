@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.config.penalised import PenalisedConfig
 from werank_core.config.problems import Misfit
 from werank_core.config.schema import Condition, setting
@@ -11,10 +12,9 @@ from werank_core.vocabulary import CLUSTER_METRICS, KMEANS, PROBE_METRICS
 
 _DRAWN: Condition = {"dataset": ("gaussian", "mixture")}
 _MIXTURE: Condition = {"dataset": ("mixture",)}
-_BYOL: Condition = {"objective": ("byol",)}
-_VICREG: Condition = {"objective": ("vicreg",)}
 
 
+@OBJECTIVES.choices()
 class ToySSLConfig(PenalisedConfig):
     """One toy SSL run: data, two noisy views, encoder, objective, penalty and training."""
 
@@ -67,11 +67,9 @@ class ToySSLConfig(PenalisedConfig):
     width: int = setting(
         64, "Width of every layer, the output included.", group="encoder", unit="units", ge=1, le=2048, log=True
     )
-    # VICReg and Barlow Twins subtract the mean of every embedding: a bias then has no gradient wherever a unit is on
-    # one side for all rows, and Adam would make full steps of the rounding of it.
     bias: bool = setting(
         False, "Whether layers have a bias (never penalised).", group="encoder",
-        when={"objective": ("infonce", "byol")},
+        when={"objective": OBJECTIVES.where(lambda objective: not objective.shift_invariant)},
     )  # fmt: skip
     init: Literal["default", "orthogonal", "aligned", "decaying"] = setting(
         "default",
@@ -80,44 +78,11 @@ class ToySSLConfig(PenalisedConfig):
         title="Initialisation",
     )
 
-    objective: Literal["infonce", "byol", "vicreg", "barlow_twins"] = setting(
-        "infonce", "Self-supervised loss on the two views.", group="objective"
-    )
-    temperature: float = setting(
-        0.2, "Softmax temperature.", group="objective", gt=0, le=100, log=True, when={"objective": ("infonce",)}
-    )
-    normalize: bool = setting(
-        True, "Put embeddings on the unit sphere first.", group="objective", title="Normalise",
-        when={"objective": ("infonce",)},
+    objective: str = setting("infonce", "Self-supervised loss on the two views.", group="objective")
+    predictor_width: int = setting(
+        64, "Hidden width of the predictor.", group="objective", ge=1, le=2048,
+        when={"objective": OBJECTIVES.where(lambda objective: objective.predictor)},
     )  # fmt: skip
-    symmetric: bool = setting(
-        True,
-        "Average both directions, view 1 to 2 and 2 to 1.",
-        group="objective",
-        when={"objective": ("infonce", "byol")},
-    )
-    ema_decay: float = setting(
-        0.99, "Decay of the target encoder, an exponential moving average (EMA).", group="objective", title="EMA decay",
-        ge=0, le=1, when=_BYOL,
-    )  # fmt: skip
-    predictor_width: int = setting(64, "Hidden width of the predictor.", group="objective", ge=1, le=2048, when=_BYOL)
-    invariance_weight: float = setting(
-        25.0, "Weight of the invariance term.", group="objective", ge=0, le=1e4, when=_VICREG
-    )
-    variance_weight: float = setting(
-        25.0, "Weight of the variance term.", group="objective", ge=0, le=1e4, when=_VICREG
-    )
-    covariance_weight: float = setting(
-        1.0, "Weight of the covariance term.", group="objective", ge=0, le=1e4, when=_VICREG
-    )
-    redundancy_weight: float = setting(
-        0.0051,
-        "Weight of the off-diagonal terms.",
-        group="objective",
-        ge=0,
-        le=1e4,
-        when={"objective": ("barlow_twins",)},
-    )
     projector_depth: int = setting(
         0,
         "Layers of the ReLU projector between representations and embeddings; 0 is none.",

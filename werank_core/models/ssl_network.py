@@ -1,21 +1,28 @@
-"""Encoder, projector and predictor of the toy self-supervised experiments, written for ONE run."""
+"""Encoder, projector, predictor and prototypes of the toy self-supervised experiments, written for ONE run."""
 
 from torch import Tensor, nn
 
 from werank_core.config import ToySSLConfig
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.models.mlp import MLP
 
 
 class SSLNetwork(nn.Module):
-    """Encoder, then projector, then (BYOL only) predictor: representations, embeddings and predictions of ONE run."""
+    """Encoder, then projector, then predictor: representations, embeddings and predictions of ONE run.
+
+    Predictor and prototypes `(K, width)` exist where the objective needs them.
+    """
 
     def __init__(self, config: ToySSLConfig, input_dimension: int) -> None:
         super().__init__()
         width, bias = config.width, config.bias and config.applies("bias")
         self.encoder = MLP([input_dimension] + [width] * config.depth, config.encoder, bias=bias)
         self.projector = MLP([width] * (config.projector_depth + 1), "relu", bias=bias)
-        hidden = [width, config.predictor_width, width] if config.objective == "byol" else [width]
+        needed = OBJECTIVES[config.objective]
+        hidden = [width, config.predictor_width, width] if needed.predictor else [width]
         self.predictor = MLP(hidden, "relu", bias=bias)
+        if needed.prototypes:
+            self.prototypes = nn.Linear(width, config.settings_of("objective")["num_prototypes"], bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`(..., B, d)` -> representations, embeddings, predictions, each `(..., B, width)`."""

@@ -1,6 +1,5 @@
 """The `graph` experiment: BGRL and other objectives on a whole graph, with and without a spectral penalty."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import torch
 
 from werank_core.config.graph import GraphConfig
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.models.precision import fast_float32
 from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
@@ -21,6 +21,7 @@ from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import Adam, Decay, cosine_factor
 from werank_core.training.recorder import Recorder, Workplace, on_rows
 from werank_core.training.run_blocks import Block, PerRun, block_gradients
+from werank_core.training.ssl_losses import target_decay
 from werank_core.training.stacked import StackedModel, State, weights_of
 
 Seeds = tuple[int, int]
@@ -32,11 +33,6 @@ def train(batch: RunBatch, recorder: Recorder, place: Workplace) -> bool:
     device = "cpu" if place.device.startswith("mps") else place.device
     with fast_float32():
         return loop.train(GraphSSL(batch, place.data_folder, device), batch, recorder, place)
-
-
-def ema_decay_at(step: int, total: int, first: float) -> float:
-    """Decay of the target encoder: from `first` at step 0 to 1 at the end, 1 − (1 − first)(cos(π t/T) + 1)/2."""
-    return 1 - (1 - first) * (math.cos(math.pi * step / total) + 1) / 2
 
 
 class GraphSSL:
@@ -66,15 +62,16 @@ class GraphSSL:
         graphs = {id(data.graph): data.graph for data in self.data}
         self.losses = {key: GraphLoss(self.config, graph, networks[0], encoders[0]) for key, graph in graphs.items()}
         parameters, config = self.model.parameters, self.config
+        followed = OBJECTIVES[config.objective].target in ("copied", "drawn")
         decay = Decay(self._batch.column("weight_decay"), parameters.keys(), coupled=False)
         return Engine(
             self.model,
             Adam(parameters, self._batch.column("learning_rate"), decay),
             [PerRun(self.losses[id(data.graph)]) for data in self.data],
             size,
-            target=target.parameters | target.buffers if config.objective == "bgrl" else None,
+            target=target.parameters | target.buffers if followed else None,
             followed="encoder.",
-            decay=partial(ema_decay_at, total=self.num_steps, first=config.ema_decay),
+            decay=target_decay(config),
             rate=partial(cosine_factor, total=self.num_steps, warmup=config.warmup_epochs),
         )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from werank_core.config.graph import GraphConfig
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.datasets.block_model import make_block_model
 from werank_core.datasets.graph_data import Graph, graph_digest, scaled_features
 from werank_core.datasets.graph_memory import check_budget, config_run_bytes, free_bytes
@@ -78,12 +79,19 @@ class GraphData:
 
 
 class GraphViews:
-    """What is drawn for a step: two augmented views for every run, the same for runs that share seeds and rates."""
+    """What is drawn for a step: two augmented views for every run, the same for runs that share seeds and rates.
+
+    With them the random directions (D, M) of an objective that wants them, the same for runs that share seeds.
+    """
 
     def __init__(self, data: Sequence[GraphData], configs: Sequence[GraphConfig], device: str) -> None:
         self.seeds = [(config.model_seed, config.data_seed) for config in configs]
         self._data, self._device = dict(zip(self.seeds, data, strict=True)), device
         self._rates = [config.drop_rates for config in configs]
+        needed = OBJECTIVES[configs[0].objective].directions
+        self._directions = (
+            (configs[0].output_width, configs[0].settings_of("objective")["num_directions"]) if needed else None
+        )
         self._generators = self._new_generators(Purpose.TRAINING)
 
     @property
@@ -112,6 +120,10 @@ class GraphViews:
             views = [augmented(uniform, *rate) for uniform, rate in zip(draws[seeds], rates, strict=True)]
             tensors = ((f"view_{i}.", view.tensors()) for i, view in enumerate(views, 1))
             made[seeds, rates] = {view + name: tensor for view, part in tensors for name, tensor in part.items()}
+        if self._directions:
+            drawn = {seeds: torch.randn(*self._directions, generator=g) for seeds, g in generators.items()}
+            directions = {seeds: sent(part, self._device) for seeds, part in drawn.items()}
+            return [made[key] | {"directions": directions[key[0]]} for key in keys]
         return [made[key] for key in keys]
 
     def _uniform(self, data: GraphData, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:

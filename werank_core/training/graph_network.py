@@ -1,54 +1,60 @@
 """Encoder, head and objective of ONE graph run, as a function of its parameters: what a batch maps over."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 
 import torch
 from torch import Tensor, nn
 
-from werank_core import objectives
 from werank_core.config.graph import GraphConfig
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.models.gcn import GCNEncoder, Predictor, reset_parameters
 from werank_core.models.graph_view import AugmentableGraph, GraphView
+from werank_core.objectives import Views
 from werank_core.streams import Purpose, stream_seed
 from werank_core.training.ssl_losses import objective_of, penalty_of
 from werank_core.training.stacked import CallableWith, State
 
 
 class GraphNetwork(nn.Module):
-    """GCN encoder and head: representations, and predictions (BGRL) or embeddings, of every node."""
+    """GCN encoder and head: representations, and embeddings or, where the objective has a predictor, predictions."""
 
     def __init__(self, config: GraphConfig, d_in: int) -> None:
         super().__init__()
         width, short = config.output_width, config.bfloat16
         # Barlow Twins divides by the scale of each unit: without a head the last norm's has no gradient but ε's
         last_scale = config.objective != "barlow_twins" or config.head_width > 0
-        options = {"bias": config.objective not in objectives.SHIFT_INVARIANT, "bfloat16": short}
+        needed = OBJECTIVES[config.objective]
+        options = {"bias": not needed.shift_invariant, "bfloat16": short}
         self.encoder = GCNEncoder(d_in, config.widths, config.norm, last_scale=last_scale, **options)
         self.head: nn.Module = nn.Identity()
         if config.head_width:
             self.head = Predictor(width, config.head_width, width, **options)
+        if needed.prototypes:
+            self.prototypes = nn.Linear(width, config.settings_of("objective")["num_prototypes"], bias=False)
 
     def forward(self, view: GraphView) -> tuple[Tensor, Tensor]:
-        """Representations and embeddings, each (N, output_width)."""
+        """Representations and what the head makes of them, each (N, output_width)."""
         representations = self.encoder(view)
         return representations, self.head(representations)
 
 
 def new_networks(config: GraphConfig, d_in: int, seed: int) -> tuple[GraphNetwork, GCNEncoder]:
-    """The online network of a seed and its target encoder, drawn one after the other: the target is no copy."""
+    """The online network of a seed and its target encoder: a copy, or drawn after it, as the objective wants it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(Purpose.INITIALIZATION, seed))
         network = GraphNetwork(config, d_in)
         target = GCNEncoder(d_in, config.widths, config.norm, bfloat16=config.bfloat16)
         reset_parameters(target)
+    if OBJECTIVES[config.objective].target == "copied":
+        target.load_state_dict(network.encoder.state_dict())
     return network, target
 
 
 class GraphLoss:
     """L = objective(view 1, view 2) + α Σ w_l penalty(W_l) of one run, from its tensors.
 
-    `frozen` holds the running statistics and, for BGRL, the target encoder under "target.".
+    `frozen` holds the running statistics and, where there is one, the target encoder under "target.".
     """
 
     def __init__(self, config: GraphConfig, graph: AugmentableGraph, network: GraphNetwork, target: GCNEncoder) -> None:
@@ -65,25 +71,27 @@ class GraphLoss:
     def __call__(self, parameters: State, frozen: State, inputs: Mapping[str, Tensor]) -> State:
         """Named scalars: loss, objective, penalty."""
         views = [self._graph.view_of(_under(f"view_{i}.", inputs)) for i in (1, 2)]
-        objective = self._objective(parameters, frozen, views[0], views[1])
+        objective = self._objective(parameters, frozen, views, inputs.get("directions"))
         if not self._penalised:
             return {"loss": objective}
         penalty = self._penalty(parameters)
         return {"loss": objective + inputs["strength"] * penalty, "objective": objective, "penalty": penalty}
 
-    def _objective(self, parameters: State, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
+    def _objective(
+        self, parameters: State, frozen: State, views: Sequence[GraphView], directions: Tensor | None
+    ) -> Tensor:
+        """Of the head's embeddings; with a predictor, of representations and what the head predicts from them."""
         config, state = self._config, _laid_out(parameters | frozen, "encoder.")
-        one, two = (self._network(state, view)[1] for view in (view_1, view_2))
-        if config.objective == "bgrl":
-            return self._bgrl(one, two, frozen, view_1, view_2)
-        return objective_of(config, one, two)
-
-    def _bgrl(self, one: Tensor, two: Tensor, frozen: State, view_1: GraphView, view_2: GraphView) -> Tensor:
-        """2 - cos(q1, y2) - cos(q2, y1) meaned over nodes; the target's BatchNorm runs in training mode."""
-        with torch.no_grad():
-            state = _laid_out(frozen, "target.")
-            aims = [self._target(state, view, under="target.") for view in (view_1, view_2)]
-        return 2 - objectives.mean_cosine(one, aims[1]) - objectives.mean_cosine(two, aims[0])
+        (own_1, out_1), (own_2, out_2) = (self._network(state, view) for view in views)
+        needed, prototypes = OBJECTIVES[config.objective], parameters.get("prototypes.weight")
+        if not needed.predictor:
+            return objective_of(config, Views((out_1, out_2), prototypes=prototypes, directions=directions))
+        targets = own_1.detach(), own_2.detach()
+        if needed.target in ("copied", "drawn"):
+            with torch.no_grad():  # the target's BatchNorm runs in training mode
+                state = _laid_out(frozen, "target.")
+                targets = self._target(state, views[0], under="target."), self._target(state, views[1], under="target.")
+        return objective_of(config, Views((own_1, own_2), (out_1, out_2), targets, prototypes, directions))
 
     def _penalty(self, parameters: State) -> Tensor:
         convolutions = [parameters[f"encoder.convolutions.{layer}.weight"] for layer in range(self._config.depth)]

@@ -3,13 +3,17 @@
 For one run or with a run axis in front.
 """
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from werank_core import objectives
+from werank_core.config.objectives import OBJECTIVES
+from werank_core.objectives import LOSSES, Views, settings_read
 from werank_core.regularizers import layer_weights, total_penalty
+from werank_core.training.engine import Schedule
 
 
 def penalty_of(config: Any, encoder: Sequence[Tensor], head: Sequence[Tensor]) -> Tensor:
@@ -24,17 +28,23 @@ def penalty_of(config: Any, encoder: Sequence[Tensor], head: Sequence[Tensor]) -
     return total + total_penalty(head, config.penalty, (1.0,) * len(head), config.gram)
 
 
-def objective_of(config: Any, view_1: Tensor, view_2: Tensor) -> Tensor:
-    """The objective of a config on embeddings `(..., B, D)` that needs no target network, `(...)`."""
-    match config.objective:
-        case "infonce":
-            options = {"normalize": config.normalize, "symmetric": config.symmetric}
-            return objectives.infonce(view_1, view_2, config.temperature, **options)
-        case "grace":
-            return objectives.grace(view_1, view_2, config.temperature)
-        case "barlow_twins":
-            return objectives.barlow_twins(view_1, view_2, redundancy_weight=config.redundancy_weight)
-        case "vicreg":
-            names = ("invariance_weight", "variance_weight", "covariance_weight")
-            return objectives.vicreg(view_1, view_2, **{name: getattr(config, name) for name in names})
-    raise ValueError(f"objective {config.objective!r} is unknown or needs a target network.")
+def objective_of(config: Any, views: Views) -> Tensor:
+    """The objective of a config with its settings, `(...)`."""
+    loss = LOSSES[config.objective]
+    settings = {n: value for n, value in config.settings_of("objective").items() if n in settings_read(loss)}
+    return loss(views, **settings)
+
+
+def target_decay(config: Any) -> Schedule:
+    """Decay of the target network at a step: constant, or from `ema_decay` to 1 for a target drawn anew."""
+    if OBJECTIVES[config.objective].target == "drawn":
+        return partial(rising_decay, total=config.num_steps, first=config.ema_decay)
+    return lambda step: float(config.ema_decay)
+
+
+def rising_decay(step: int, total: int, first: float) -> float:
+    """From `first` at step 0 to 1 at the end: 1 − (1 − first)(cos(π t/T) + 1)/2.
+
+    Source: Grill et al. 2020; Thakoor et al. 2022.
+    """
+    return 1 - (1 - first) * (math.cos(math.pi * step / total) + 1) / 2

@@ -1,5 +1,6 @@
 """The data of a toy run: what each seed draws or splits, and the views and rows that its runs share."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -80,6 +81,19 @@ class ToyData:
         drawn = torch.stack([torch.randn(2, *shape, generator=generator) for generator in generators])
         noise = drawn.to(self._device, self._dtype)[self._of_run]
         return noisy_views(self.test_rows, noise, self._scale, self._mask), noise
+
+    def directions(self) -> Tensor:
+        """New random directions `(R, D, M)` in the space of embeddings, the same for the runs of a seed."""
+        return self._directions([stream.generator for stream in self.streams])
+
+    def held_out_directions(self) -> Tensor:
+        """Directions for records, every time the same."""
+        return self._directions([seeded_generator(Purpose.DIRECTIONS, seed) for seed in self._data_seeds])
+
+    def _directions(self, generators: Sequence[torch.Generator]) -> Tensor:
+        shape = self.config.width, self.config.settings_of("objective")["num_directions"]
+        drawn = torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
+        return sent(drawn, self._device, self._dtype)[self._of_run]
 
     def evaluated(self, part: str) -> Tensor:
         """A part of every run's split, `(R, M, ...)`, at most `evaluation_rows` rows of it, chosen by the data seed."""

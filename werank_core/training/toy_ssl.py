@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from werank_core import objectives
 from werank_core.config import ToySSLConfig
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.metrics.sensitivity import response_sensitivity
 from werank_core.models.mlp import initialize
 from werank_core.models.ssl_network import SSLNetwork
+from werank_core.objectives import Views
 from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
@@ -17,7 +18,7 @@ from werank_core.training.loop import Arrays, Values
 from werank_core.training.optim import Decay, make_optimizer
 from werank_core.training.recorder import Recorder, Workplace, on_rows
 from werank_core.training.run_blocks import of_runs, runs_at_once
-from werank_core.training.ssl_losses import objective_of, penalty_of
+from werank_core.training.ssl_losses import objective_of, penalty_of, target_decay
 from werank_core.training.stacked import StackedModel, State, squared_norm, stacked_mlp, weights_of
 from werank_core.training.toy_data import ToyData
 from werank_core.vocabulary import KMEANS
@@ -39,10 +40,8 @@ class ToySSL:
         self.config: ToySSLConfig = batch.config
         self.num_steps = self.config.num_steps
         self.data = ToyData(batch, device, dtype)
-        modules = [SSLNetwork(self.config, self.data.rows.shape[2]).to(dtype) for _ in batch.runs]
-        for module, config in zip(modules, batch.configs, strict=True):
-            initialize(module, seeded_generator(Purpose.INITIALIZATION, config.model_seed), config.init)
-        self.model = StackedModel(modules, device)
+        self._needs = OBJECTIVES[self.config.objective]
+        self.model = self._new_model(batch, device, dtype)
         self._strengths, self._decays = (
             torch.tensor(batch.column(name), device=device, dtype=dtype) for name in ("strength", "weight_decay")
         )
@@ -52,9 +51,20 @@ class ToySSL:
             make_optimizer(batch, self.model.parameters, decay),
             [self._loss] * len(batch),
             runs_at_once(self._run_numbers(), self._strengths, STEP_NUMBERS),
-            target=self.model.parameters if self.config.objective == "byol" else None,
-            decay=lambda step: self.config.ema_decay,
+            target=self._new_target(batch, device, dtype),
+            decay=target_decay(self.config),
         )
+
+    def _new_model(self, batch: RunBatch, device: str, dtype: torch.dtype, *which: int) -> StackedModel:
+        modules = [SSLNetwork(self.config, self.data.rows.shape[2]).to(dtype) for _ in batch.runs]
+        for module, config in zip(modules, batch.configs, strict=True):
+            initialize(module, seeded_generator(Purpose.INITIALIZATION, config.model_seed, *which), config.init)
+        return StackedModel(modules, device)
+
+    def _new_target(self, batch: RunBatch, device: str, dtype: torch.dtype) -> State | None:
+        if self._needs.target == "drawn":
+            return self._new_model(batch, device, dtype, 1).parameters
+        return self.model.parameters if self._needs.target == "copied" else None
 
     def _run_numbers(self) -> int:
         """Numbers at work in a step of one run: views, activations and gradients, similarities, what Adam holds."""
@@ -77,14 +87,17 @@ class ToySSL:
 
     def inputs(self) -> Inputs:
         """The next two views, and the strengths."""
-        return of_runs({"views": self.data.views(), "strength": self._strengths})
+        drawn = {"views": self.data.views(), "strength": self._strengths}
+        if self._needs.directions:
+            drawn["directions"] = self.data.directions()
+        return of_runs(drawn)
 
     def _loss(self, parameters: State, frozen: State, inputs: State) -> State:
         """L_ssl + α Σ w_l penalty(W_l) and its parts, each `(R,)`; views `(R, 2, B, d)`.
 
         Network, objectives and penalties take the run axis as a leading axis.
         """
-        objective = self._objective(parameters, frozen, inputs["views"])
+        objective = self._objective(parameters, frozen, inputs)
         encoder, projector, predictor = (list(weights_of(parameters, part).values()) for part in PARTS)
         penalty = penalty_of(self.config, encoder, projector + predictor)
         return {"loss": objective + inputs["strength"] * penalty, "objective": objective, "penalty": penalty}
@@ -97,14 +110,15 @@ class ToySSL:
             outputs.append(stacked_mlp(module, state, outputs[-1], under=f"{under}{part}."))
         return [out.reshape(*rows.shape[:-1], -1) for out in outputs[1:]]
 
-    def _objective(self, parameters: State, frozen: State, views: Tensor) -> Tensor:
-        _, embeddings, predictions = self._outputs(parameters, views)
-        if self.config.objective != "byol":
-            return objective_of(self.config, embeddings[:, 0], embeddings[:, 1])
-        with torch.no_grad():
-            targets = self._outputs(frozen, views, under="target.")[1]
-        loss = objectives.byol(predictions[:, 0], targets[:, 1])
-        return (loss + objectives.byol(predictions[:, 1], targets[:, 0])) / 2 if self.config.symmetric else loss
+    def _objective(self, parameters: State, frozen: State, inputs: State) -> Tensor:
+        _, embeddings, predictions = self._outputs(parameters, inputs["views"])
+        targets = embeddings.detach()
+        if self._needs.target in ("copied", "drawn"):
+            with torch.no_grad():
+                targets = self._outputs(frozen, inputs["views"], under="target.")[1]
+        own, predicted, aims = ((both[:, 0], both[:, 1]) for both in (embeddings, predictions, targets))
+        prototypes, directions = parameters.get("prototypes.weight"), inputs.get("directions")
+        return objective_of(self.config, Views(own, predicted, aims, prototypes, directions))
 
     # -- measuring ----------------------------------------------------------------------------------------------
 
@@ -113,6 +127,8 @@ class ToySSL:
         """Of held-out rows: loss on views of them, rank, collapse, response; the probe at the start and the end."""
         views, noise = self.data.held_out_views()
         inputs = {"views": views[..., : self.data.batch_size, :], "strength": self._strengths}
+        if self._needs.directions:
+            inputs["directions"] = self.data.held_out_directions()
         losses = self.engine.losses(of_runs(inputs))
         loss = losses["loss"] + self._decays / 2 * squared_norm(self.model.parameters)
         representations, embeddings = self._measured(self.data.test_rows)

@@ -1,7 +1,4 @@
-"""Self-supervised losses on the embeddings of two views of the same rows, for one run or a batch of runs.
-
-Every function maps `(..., B, D)` embeddings to `(...)` losses; gradients flow to whatever requires them.
-"""
+"""Objectives with negatives: a row finds its partner among all rows, of the other view or of both."""
 
 from typing import Any
 
@@ -10,16 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from werank_core.autograd import with_kept_signature
-
-# Under the root of a standard deviation, as the authors' codes have it. Each meets the variance of embeddings: a loss
-# knows their scale where the variance is not far above it.
-VICREG_EPSILON = 1e-4
-BARLOW_EPSILON = 1e-5
-
-# Objectives that do not change when the same vector is added to every embedding of both views. That may be all a bias
-# does: in the last layer, and in any other for a unit whose activation is on one side for all rows. Its gradient is 0
-# then, and Adam makes full steps of the rounding of it. Networks of these objectives have no biases.
-SHIFT_INVARIANT = frozenset({"vicreg", "barlow_twins"})
 
 # Products of one block of runs: what stays in a core's cache until it is used; on a GPU few launches count, and memory.
 CACHE_ELEMENTS = 2**17
@@ -165,124 +152,3 @@ def grace(view_1: Tensor, view_2: Tensor, temperature: float, *, chunk: int = 10
         log_sum: Tensor = _LogSumExp.apply(own / temperature, keys, own.shape[-2], chunk)  # type: ignore[no-untyped-call]
         losses.append((log_sum - partner).mean(-1))
     return torch.stack(losses).mean(0)
-
-
-def byol(prediction: Tensor, target: Tensor) -> Tensor:
-    """BYOL's regression loss of one direction: 2 - 2 cos(q, y), meaned over rows.
-
-    Args:
-        prediction: predictor output of the online network `(..., B, D)`.
-        target: embeddings of the target network `(..., B, D)`; the caller detaches them.
-
-    Returns:
-        Loss `(...)` in [0, 4].
-
-    Source: Grill et al. 2020, eq. 2.
-    """
-    return (2 - 2 * F.cosine_similarity(prediction, target, dim=-1)).mean(-1)
-
-
-@with_kept_signature
-class _MeanCosine(torch.autograd.Function):
-    """Mean over rows of cos(q, y), with the gradient of q in two passes over the embeddings instead of ten."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        squared = prediction.square().sum(-1, keepdim=True).clamp_min(1e-16)
-        # a root each: the product of two squared norms leaves float32 for embeddings of length 1e10
-        scale = squared.rsqrt() * target.square().sum(-1, keepdim=True).clamp_min(1e-16).rsqrt()
-        cosine = (prediction * target).sum(-1, keepdim=True) * scale
-        return cosine.mean((-2, -1)), scale, cosine / squared
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs, *output[1:])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        prediction, target, scale, radial = ctx.saved_tensors
-        share = (gradients[0] / prediction.shape[-2])[..., None, None]
-        return torch.addcmul(target * (share * scale), prediction, -share * radial), None
-
-
-def mean_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """(1/N) Σ_i cos(q_i, y_i), differentiable in the prediction alone: what BGRL maximises.
-
-    Args:
-        prediction: predictor output of the online network `(..., N, D)`.
-        target: representations of the target network `(..., N, D)`, never differentiated.
-
-    Returns:
-        `(...)` in [-1, 1]; rows of zeros count as 0.
-
-    Source: Thakoor et al. 2022, eq. 1 (there once a direction).
-    """
-    mean: Tensor = _MeanCosine.apply(prediction, target.detach())[0]  # type: ignore[no-untyped-call]
-    return mean
-
-
-def vicreg(
-    view_1: Tensor,
-    view_2: Tensor,
-    *,
-    invariance_weight: float = 25.0,
-    variance_weight: float = 25.0,
-    covariance_weight: float = 1.0,
-) -> Tensor:
-    """VICReg: invariance + variance + covariance.
-
-    L = λ·mean‖z - z'‖²/D + μ/2·Σ_views mean_d max(0, 1 - √(Var_d + ε)) + ν·Σ_views Σ_{d≠e} C_de²/D.
-
-    Args:
-        view_1, view_2: embeddings `(..., B, D)`, B >= 2.
-
-    Returns:
-        Loss `(...)`, at least 0.
-
-    Source: Bardes et al. 2022, eqs. 1-6 with ε = 1e-4. The 1/2 before the variance term follows their code.
-    """
-    invariance = (view_1 - view_2).square().mean((-2, -1))
-    variance = (_variance_hinge(view_1) + _variance_hinge(view_2)) / 2
-    covariance = _off_diagonal_covariance(view_1) + _off_diagonal_covariance(view_2)
-    return invariance_weight * invariance + variance_weight * variance + covariance_weight * covariance
-
-
-def _variance_hinge(z: Tensor) -> Tensor:
-    return torch.relu(1 - (z.var(-2) + VICREG_EPSILON).sqrt()).mean(-1)
-
-
-def _off_diagonal_covariance(z: Tensor) -> Tensor:
-    z = z - z.mean(-2, keepdim=True)
-    covariance = z.mT @ z / (z.shape[-2] - 1)
-    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
-    return (covariance.square().sum((-2, -1)) - diagonal.square().sum(-1)) / z.shape[-1]
-
-
-def barlow_twins(view_1: Tensor, view_2: Tensor, *, redundancy_weight: float = 0.0051) -> Tensor:
-    """Barlow Twins: the cross-correlation matrix of the views becomes the identity.
-
-    L = Σ_d (1 - C_dd)² + λ Σ_{d≠e} C_de², C the correlation over the batch.
-
-    Args:
-        view_1, view_2: embeddings `(..., B, D)`, B >= 2.
-
-    Returns:
-        Loss `(...)`, at least 0.
-
-    Source: Zbontar et al. 2021, eqs. 1-2; dimensions are standardised as by their BatchNorm, biased variance and
-    ε = 1e-5 under the root. ε decides results: with 1e-4 ReLU encoders on digits end with 40 instead of 47 dimensions.
-    """
-    correlation = _standardized(view_1).mT @ _standardized(view_2) / view_1.shape[-2]
-    diagonal = correlation.diagonal(dim1=-2, dim2=-1)
-    on = (1 - diagonal).square().sum(-1)
-    off = correlation.square().sum((-2, -1)) - diagonal.square().sum(-1)
-    return on + redundancy_weight * off
-
-
-def _standardized(z: Tensor) -> Tensor:
-    centred = z - z.mean(-2, keepdim=True)
-    return centred / (centred.square().mean(-2, keepdim=True) + BARLOW_EPSILON).sqrt()
