@@ -145,7 +145,8 @@ def _show_own(kind: Wanted, prefix: str) -> None:
             "Drop classes of fewer than 3", key=f"{prefix}_own_drop", help="Their samples count as without a label."
         )
         ready = bool(name and files) and not settings().demo
-        if st.button("Check and keep", disabled=not ready, key=f"{prefix}_own_keep") and ready:
+        asked = None if ready or settings().demo else "Needs a name and one or more files first."
+        if st.button("Check and keep", disabled=not ready, key=f"{prefix}_own_keep", help=asked) and ready:
             with st.spinner("Reading the files"):
                 st.session_state[f"{prefix}_own_told"] = _read(kind, name, files, choices)
             if _let_go(files, prefix):
