@@ -3,7 +3,7 @@
 import pytest
 
 from werank_core.experiments import EXPERIMENTS
-from werank_core.names import MOST_CHARACTERS, made_name, nearest_preset, one_line
+from werank_core.names import MOST_CHARACTERS, distinctions, made_name, nearest_preset, one_line
 from werank_core.sweeps import SweepSpec
 
 
@@ -26,6 +26,17 @@ def test_what_differs_is_said_in_few_words() -> None:
     assert made_name(spec(normalize=False)) == "Digits · normalise off"
     assert made_name(spec("rank_collapse", dataset="cifar10", model="cnn", depth=3)) == "CIFAR-10 · CNN, depth 3"
     assert made_name(spec("graph", dataset="own", own_graph="friends")) == "friends"
+
+
+def test_what_data_hold_tells_sweeps_apart_only_where_nothing_else_does() -> None:
+    drawn, own = spec("graph"), spec("graph", dataset="own", own_graph="friends", data_digest="8f96040a1810c300")
+    here, there = distinctions([drawn, own])
+    assert here.startswith("block model, nodes 600")
+    assert there == "your graph friends"
+    other = spec("graph", dataset="own", own_graph="friends", data_digest="0123456789abcdef")
+    assert distinctions([own, other]) == ["data 8f9604", "data 012345"]
+    deeper = spec("graph", dataset="own", own_graph="friends", data_digest="0123456789abcdef", depth=3)
+    assert distinctions([own, deeper]) == ["depth 2", "depth 3"]
 
 
 def test_settings_without_effect_are_not_named() -> None:

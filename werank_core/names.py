@@ -20,6 +20,7 @@ _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 # Choices that say by themselves what they are a choice of.
 _SELF_EXPLAINING = ("dataset", "encoder", "objective", "penalty", "optimizer", "model", "activation", "classifier")
 _NAMES = ("Gram",)
+_OWN = ("own", "own_images")
 _SHORT = {"augmentation_strength": "noise"}
 
 
@@ -66,15 +67,20 @@ def distinctions(specs: Sequence[SweepSpec]) -> list[str]:
     differing = [name for name in names if len({settings.get(name) for settings in told}) > 1]
     if "number of strengths" in differing:
         differing.remove("strengths")
+    contents = [name for spec in specs for name in spec.config.identity_fields() if name in differing]
+    if len(differing) > len(set(contents)):  # what data hold is told where nothing else tells it
+        differing = [name for name in differing if name not in contents]
     return [shortened([settings[name] for name in differing if name in settings]) for settings in told]
 
 
 def _told(spec: SweepSpec) -> dict[str, str]:
     """Every setting of a sweep as a phrase, those without effect left out."""
     own = {n: v for n, v in spec.config.effective().items() if n not in (*_SEEDS, spec.second_axis)}
-    axis = spec.second_axis
+    axis, contents = spec.second_axis, spec.config.identity_fields()
+    if own.get("dataset") in _OWN:
+        del own["dataset"]  # its name tells as much
     return {
-        **{name: phrase(spec.config, name, value) for name, value in own.items()},
+        **{name: phrase(spec.config, name, str(v)[:6] if name in contents else v) for name, v in own.items()},
         "axis": f"over {short_title(spec.config, axis)} {spelled(spec.second_values)}" if axis else "",
         "number of strengths": f"{len(spec.strengths)} strengths",
         "strengths": f"strengths {spelled(spec.strengths)}",

@@ -212,6 +212,7 @@ def _points(series: Series, baseline: bool, place: dict[str, Any]) -> Iterator[d
         # The page marks what was picked; dimming everything else would hide the finding.
         "unselected": {"marker": {"opacity": 0.4}},
         "hoverinfo": "none",  # not "skip", which would also swallow clicks
+        "cliponaxis": False,
         "showlegend": False,
     }  # fmt: skip
 
