@@ -95,7 +95,12 @@ def _linked_strength(prefix: str) -> float | None:
 
 
 def show_answer(choice: Choice) -> None:
-    """The picture, three quarters wide, and the card."""
+    """The picture, three quarters wide, and the card.
+
+    Lines for every layer and every second value at once could not be told apart: layers are drawn at one of them.
+    """
+    if choice.spec.second_values and all(MetricKey.parse(key).known.per_layer for key in choice.metrics):
+        choice = at_one_second(choice, f"Layers at {choice.second_title}", "layers_at")
     picture, card = st.columns([3, 1])
     with picture:
         _show_curves(choice)
@@ -103,12 +108,28 @@ def show_answer(choice: Choice) -> None:
         _show_card(choice)
 
 
+def at_one_second(choice: Choice, label: str, name: str) -> Choice:
+    """The choice at one value of its second axis, picked here."""
+    values = distinct_seconds(choice.spec.second_values)
+    chosen = st.segmented_control(
+        label, values, default=values[0], format_func=format_second, required=True, key=f"{choice.prefix}_{name}",
+        bind="query-params", wrap=True,
+    )  # fmt: skip
+    return choice.at_second(values[0] if chosen is None else chosen)
+
+
 def _show_curves(choice: Choice) -> None:
     look = theme()
     chart = cached.drawn(
-        "strength", choice.seen, choice.metrics, choice.picked, look, make=lambda: _curves(choice, look)
+        "strength",
+        choice.seen,
+        choice.metrics,
+        choice.second_value,
+        choice.picked,
+        look,
+        make=lambda: _curves(choice, look),
     )
-    scope = (choice.sweep_id, choice.metrics)
+    scope = (choice.sweep_id, choice.metrics, choice.second_value)
     points = show_chart(chart, f"{choice.prefix}_strength", called="Curves", selectable=True, scope=scope)
     clicked = next((float(point["customdata"][1]) for point in points if point.get("customdata")), None)
     key = f"{choice.prefix}_clicked"  # a selection stays after another strength was picked in the card
@@ -140,6 +161,9 @@ def _show_card(choice: Choice) -> None:
         help="Click a point in the picture, or choose here.",
         on_change=lambda: choice.pick(st.session_state[key]),
     )  # fmt: skip
+    if all(MetricKey.parse(key).known.per_layer for key in choice.metrics):
+        st.caption("These metrics have a value for every layer: the picture shows them, and no card compares them.")
+        return
     for value in second_values(choice.frame):
         if value is not None:
             st.markdown(f"**{choice.second_title} {format_second(value)}**")
@@ -176,7 +200,7 @@ def show_differences(frame: pd.DataFrame, metrics: Sequence[str], picked: float,
     if len(groups) == 1:
         st.caption(groups.pop())
     elif not groups:
-        st.caption("The baseline and this strength have no finished runs in common yet, or the metrics are per layer.")
+        st.caption("The baseline and this strength have no finished runs in common yet.")
 
 
 def _group_text(difference: Difference) -> str:

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.components import cached
-from pages.components.answer import Choice
+from pages.components.answer import Choice, at_one_second
 from pages.components.charts import Chart, show_chart, theme
 from pages.components.downloads import show_downloads
 from pages.components.run_table import show_runs
 from werank_core.config import title_of, trait
 from werank_core.figures.alt_text import rank_accuracy_alt_text, spectra_alt_text, training_alt_text
-from werank_core.figures.ceilings import ceiling_notes
+from werank_core.figures.ceilings import ceiling_notes, within_ceilings
 from werank_core.figures.curves import plot_training
-from werank_core.figures.formats import format_second
 from werank_core.figures.rank_accuracy import plot_rank_accuracy, rank_and_accuracy
 from werank_core.figures.spectra import plot_spectra
 from werank_core.figures.style import Theme
-from werank_core.figures.summaries import distinct, distinct_seconds, select_metrics, summarize_history
+from werank_core.figures.summaries import distinct, select_metrics, summarize_history
 from werank_core.vocabulary import MetricKey
 from werank_core.vocabulary.spelling import spelled
 
@@ -56,19 +55,8 @@ def show_details(choice: Choice, extra: Mapping[str, Panel] | None = None) -> No
     )  # fmt: skip
     panel = panels[chosen or names[0]]
     with st.container(key=f"{choice.prefix}_panel"):
-        panel.show(_at_one_second(choice) if panel.at_one_second else choice)
-
-
-def _at_one_second(choice: Choice) -> Choice:
-    """The choice at one value of its second axis, picked here for every panel that shows one."""
-    values = distinct_seconds(choice.spec.second_values)
-    if not values:
-        return choice
-    chosen = st.segmented_control(
-        choice.second_title, values, default=values[0], format_func=format_second, required=True,
-        key=f"{choice.prefix}_second", bind="query-params", wrap=True,
-    )  # fmt: skip
-    return choice.at_second(values[0] if chosen is None else chosen)
+        several = panel.at_one_second and choice.spec.second_values
+        panel.show(at_one_second(choice, choice.second_title, "second") if several else choice)
 
 
 def chosen_layer(choice: Choice, layers: Sequence[int]) -> int:
@@ -122,6 +110,7 @@ def show_training(choice: Choice) -> None:
 def _training_chart(choice: Choice, names: tuple[str, ...], layer: int, look: Theme) -> Chart:
     frame = choice.rows(cached.history(choice.sweep_id, names, layer))
     summary = summarize_history(frame, names, include_unfinished=True, expected_seeds=choice.spec.seeds)
+    summary = within_ceilings(summary, choice.frame)
     present = [name for name in names if len(select_metrics(frame, [name]))]
     label = choice.experiment.strength_label
     figure = plot_training(

@@ -11,10 +11,11 @@ from pages.components.charts import Chart, show_chart, theme
 from pages.components.destinations import DESTINATIONS, show_sweep_link
 from pages.components.live import NO_WORKER, ago
 from pages.components.plain import counted, plain
-from werank_core.config import penalty_formula
+from pages.components.sweep_choice import unique_names
+from werank_core.config import penalty_formula, title_of
 from werank_core.experiments import EXPERIMENTS, Experiment
 from werank_core.figures.alt_text import strength_alt_text
-from werank_core.figures.ceilings import SIZES, ceiling_notes
+from werank_core.figures.ceilings import SIZES, ceiling_notes, within_ceilings
 from werank_core.figures.example import measured_example
 from werank_core.figures.formats import format_second, format_strength, format_value
 from werank_core.figures.strength import plot_sparkline
@@ -100,16 +101,17 @@ def show_sweep_cards(sweeps: pd.DataFrame) -> None:
         _show_example()
         return
     newest = list(sweeps.head(CARDS).itertuples())
+    names = unique_names(sweeps.head(CARDS))
     for start in range(0, len(newest), 3):
         for place, row in zip(st.columns(3), newest[start : start + 3], strict=False):
             with place.container(border=True, height="stretch"):
-                _show_card(row)
+                _show_card(row, names[str(row.sweep_id)])
 
 
-def _show_card(row: object) -> None:
+def _show_card(row: object, shown: str) -> None:
     sweep_id, name = str(getattr(row, "sweep_id", "")), str(getattr(row, "experiment", ""))
     experiment = EXPERIMENTS.get(name)
-    st.markdown(f"**{plain(getattr(row, 'name', '') or sweep_id)}**")
+    st.markdown(f"**{plain(shown or sweep_id)}**")
     counts = {state.value: int(getattr(row, state.value, 0)) for state in RunState}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     st.caption(
@@ -121,41 +123,49 @@ def _show_card(row: object) -> None:
 
 
 def _show_miniature(experiment: Experiment, sweep_id: str) -> None:
-    chart, words = _miniature(sweep_id, experiment.headline[0], experiment.strength_label)
+    chart, words = _miniature(experiment, sweep_id)
     show_chart(chart, f"card_{sweep_id}")
     st.caption(words)
 
 
-def _miniature(sweep_id: str, name: str, label: str, height: int = 72) -> tuple[Chart, str]:
+def _miniature(experiment: Experiment, sweep_id: str, height: int = 72) -> tuple[Chart, str]:
     """A sweep's curve of one metric without axes, and where it begins and ends."""
-    look = theme()
+    look, name, label = theme(), experiment.headline[0], experiment.strength_label
 
     def make() -> tuple[Chart, str]:
         frame = cached.counted_metrics(sweep_id, (name, *SIZES))
-        summary = summarize_strength(frame, [name])
+        summary = within_ceilings(summarize_strength(frame, [name]), frame)
         figure = plot_sparkline(summary, name, look, height=height)
-        return Chart(figure, strength_alt_text(summary, [name], label)), _ends(summary, name, label, frame)
+        return Chart(figure, strength_alt_text(summary, [name], label)), _ends(summary, name, label, frame, experiment)
 
     return cached.drawn("miniature", cached.sweep_key(sweep_id), name, look, height, make=make)
 
 
-def _ends(summary: pd.DataFrame, name: str, label: str, frame: pd.DataFrame | None = None) -> str:
+def _ends(
+    summary: pd.DataFrame, name: str, label: str, frame: pd.DataFrame | None = None, of: Experiment | None = None
+) -> str:
     """Where a curve begins and ends, for the first values of a second axis each; with the ceiling of a rank."""
     means = summary.dropna(subset="mean").sort_values("strength")
     strengths = distinct(means["strength"])
     if len(strengths) < 2:
         return "No curve yet."
     key, seconds = MetricKey.parse(name), distinct_seconds(means["second_value"])
-    told = []
-    for second in seconds[:MOST_TOLD] or [None]:
-        line = means if second is None else means[means["second_value"] == second]
-        ends = " → ".join(format_value(float(value)) for value in line["mean"].iloc[[0, -1]])
-        told.append(f"{format_second(second)} {ends}".strip())
-    told += ["…"] * (len(seconds) > MOST_TOLD)
-    span = " → ".join(map(format_strength, (strengths[0], strengths[-1])))
     ceiling = "" if frame is None else ceiling_notes(frame).get(key.metric, "")
-    what = ", ".join(filter(None, [key.known.label, ceiling])) + (":" if ceiling or seconds else "")
-    return f"{what} {', '.join(told)} at {label.split()[-1]} {span}"
+    what = ", ".join(filter(None, [key.known.label, ceiling]))
+    span = f"at {label.split()[-1]} {' → '.join(map(format_strength, (strengths[0], strengths[-1])))}"
+    if not seconds or frame is None or of is None:
+        return f"{what}{':' * bool(ceiling)} {_first_and_last(means)} {span}"
+    axis = str(frame["second_axis"].dropna().iloc[0])
+    told = [
+        f"{format_second(second)}: {_first_and_last(means[means['second_value'] == second])}"
+        for second in seconds[:MOST_TOLD]
+    ]
+    told += ["…"] * (len(seconds) > MOST_TOLD)
+    return f"{what}, {span}. {title_of(of.config_class.model_fields[axis], axis)} {', '.join(told)}"
+
+
+def _first_and_last(means: pd.DataFrame) -> str:
+    return " → ".join(format_value(float(value)) for value in means["mean"].iloc[[0, -1]])
 
 
 def _show_example() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.figures.frames import tidy_frame
 from werank_core.figures import plot_rank_accuracy, plot_strength, plot_training, summarize_history, summarize_strength
-from werank_core.figures.ceilings import RANKS, SIZES, ceiling_notes, rank_ceilings
+from werank_core.figures.ceilings import RANKS, SIZES, ceiling_notes, rank_ceilings, within_ceilings
 from werank_core.vocabulary import METRICS, metric
 
 METRIC_NAMES = ("effective_rank", "covariance_effective_rank", "accuracy")
@@ -66,3 +66,19 @@ def test_tooltips_say_what_bounds_a_rank() -> None:
     assert bounded == {*RANKS, "weight_effective_rank", "weight_stable_rank", "weight_numerical_rank"}
     assert "at most min(rows − 1, dimensions)" in metric("covariance_effective_rank").tooltip
     assert set(SIZES) <= METRICS.keys()
+
+
+def test_no_interval_of_a_rank_goes_beyond_its_ceiling() -> None:
+    """Two seeds far apart: Student's interval reaches 40 where 8 is all there can be."""
+    frame = sized(measured_rows=34, representation_width=8)
+    frame = frame[frame["seed"] < 2].reset_index(drop=True)
+    key = frame["metric"].eq("effective_rank")
+    frame.loc[key, "value"] = frame.loc[key, "seed"].mod(2).mul(6.0).add(1.5)
+    summary = summarize_strength(frame, ["effective_rank", "measured_rows"])
+    assert summary.loc[summary["metric"] == "effective_rank", "high"].max() > 8
+    cut = within_ceilings(summary, frame)
+    assert cut.loc[cut["metric"] == "effective_rank", "high"].max() == 8
+    others = summary["metric"] != "effective_rank"
+    pd.testing.assert_frame_equal(cut[others], summary[others])
+    assert within_ceilings(summary.iloc[:0], frame).empty
+    pd.testing.assert_frame_equal(within_ceilings(summary, frame.iloc[:0]), summary)

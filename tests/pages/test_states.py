@@ -1,5 +1,6 @@
 """Every page on an empty, a running and a finished store: it runs, and it says in words what is the case."""
 
+import re
 from collections.abc import Callable
 
 import pandas as pd
@@ -82,6 +83,33 @@ def test_overview_shows_the_newest_sweep_as_a_card(open_page: OpenPage, store: S
     assert len(theory["data"]) == 3
     links = [link.proto.query_string for link in at.get("page_link")]
     assert f"toy_sweep={sweep_id}" in links
+
+
+def test_cards_of_one_name_are_told_apart(open_page: OpenPage, store: Store) -> None:
+    for depth in (2, 3):
+        finished_cleanly(store, name="*same*", depth=depth)
+    said = words(open_page("app.py"))
+    assert "\\*same\\* (depth 2)" in said
+    assert "\\*same\\* (depth 3)" in said
+
+
+def test_a_card_tells_every_value_of_a_second_axis(open_page: OpenPage, store: Store) -> None:
+    finished_cleanly(store, second_axis="encoder", second_values=("relu", "linear"), seeds=2)
+    at = open_page("app.py")
+    *_, card = charts(at)
+    assert [trace["name"] for trace in card["data"]] == ["linear", "ReLU"]
+    assert re.search(r"effective rank, at α 0 → 1\. Encoder linear: [\d.]+ → [\d.]+, ReLU: [\d.]+ → [\d.]+", words(at))
+
+
+def test_layers_are_drawn_at_one_value_of_a_second_axis(open_page: OpenPage, store: Store) -> None:
+    """Lines for every layer and value at once could not be told apart."""
+    sweep_id = finished_cleanly(store, second_axis="encoder", second_values=("linear", "relu"), seeds=2)
+    at = open_page("pages/toy.py", toy_sweep=sweep_id, toy_metrics="weights", toy_details="Downloads")
+    picked = at.segmented_control(key="toy_layers_at")
+    assert (picked.label, picked.value) == ("Layers at Encoder", "linear")
+    (picture,) = charts(at)
+    assert {trace["name"] for trace in picture["data"] if trace.get("showlegend")} == {"layer 1", "layer 2"}
+    assert "no card compares them" in words(at)
 
 
 def test_a_running_sweep_has_its_strip_and_says_what_is_missing(open_page: OpenPage, store: Store) -> None:

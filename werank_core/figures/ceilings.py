@@ -46,3 +46,11 @@ def ceiling_notes(frame: pd.DataFrame) -> dict[str, str]:
         name: f"at most {low:,}" if low == high else f"at most {low:,} to {high:,}"
         for name, (low, high) in rank_ceilings(frame).items()
     }
+
+
+def within_ceilings(summary: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """The summary with the intervals of ranks cut where no rank can be: at the highest ceiling of these runs."""
+    if summary.empty:
+        return summary
+    highest = {name: float(high) for name, (_, high) in rank_ceilings(frame).items()}
+    return summary.assign(high=summary["high"].clip(upper=summary["metric"].map(highest).astype(float)))
