@@ -31,6 +31,7 @@ from werank_core.figures.style import (
     template,
     title_layout,
     top_margin,
+    wrapped,
 )
 from werank_core.figures.summaries import GRID_COLUMNS, distinct, distinct_seconds
 from werank_core.vocabulary import MetricKey
@@ -171,7 +172,7 @@ def _map_titles(keys: Sequence[str], domains: Sequence[Domain], notes: Mapping[s
             "text": ", ".join(
                 filter(None, [f"<b>{MetricKey.parse(key).label}</b>", notes.get(MetricKey.parse(key).metric)])
             ),
-            "hovertext": MetricKey.parse(key).known.tooltip,
+            "hovertext": wrapped(MetricKey.parse(key).known.tooltip),
             "x": domain["x"][0], "xref": "paper", "xanchor": "left", "y": domain["y"][1], "yref": "paper",
             "yanchor": "bottom",
             "showarrow": False, "yshift": 2,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from werank_core.figures.style import MARGIN, Theme, template, title_layout, top_margin
+from werank_core.figures.style import MARGIN, Theme, template, title_layout, top_margin, wrapped
 from werank_core.vocabulary import ROWS, MetricKey
 
 ROW_HEIGHT = 138
@@ -55,7 +55,7 @@ def _row_title(text: str, top: float, notes: Mapping[str, str]) -> dict[str, Any
     parts = (f"<b>{key.known.axis_title}</b>", ROWS.get(key.split, key.split), notes.get(key.metric))
     return {
         "text": ", ".join(filter(None, parts)),
-        "hovertext": key.known.tooltip,
+        "hovertext": wrapped(key.known.tooltip),
         "x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom", "yshift": 2,
         "showarrow": False,
     }  # fmt: skip

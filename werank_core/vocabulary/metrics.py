@@ -32,14 +32,17 @@ class Metric:
     @property
     def tooltip(self) -> str:
         """Definition and source in one line."""
-        return f"{self.label}: {'; '.join(filter(None, [self.formula, self.note]))}. {self.source}"
+        told = "; ".join(filter(None, [self.formula, self.note]))
+        return f"{self.label}: {told}." + f" Source: {self.source}." * bool(self.source)
 
 
 ROY = "Roy & Vetterli 2007"
 PAPYAN = "Papyan, Han & Donoho 2020"
-OURS = "convention of this project"
+OURS = "this project"
 _BY_CLASS = "every class weighing the same, m̄ the mean of the class means"
 _BY_SAMPLE = "every sample weighing the same"
+_L0 = "L₀ the loss without weight decay"
+_RESIDUAL = f"rₗ = λWₗ + ∇L₀ the stationarity residual, {_L0}"
 _EXACT = "Zangrando et al. 2024, made exact: ours"
 _TCV, _RELATIVE = "TCV = (1/N) Σₖ Σ_{i∈k} ‖zᵢ − mₖ‖²", "TCV / ((1/N) Σ ‖zᵢ − m‖²)"
 _ENTROPY = "exp(−Σ pᵢ log pᵢ), pᵢ = sᵢ/Σs"
@@ -126,8 +129,8 @@ _METRICS = (
         "relative_tcv",
         "relative TCV",
         _RELATIVE,
-        "normalisation is ours",
-        f"{_BY_SAMPLE}: 0 is collapsed onto class means, 1 is no class structure",
+        "Zangrando et al. 2024; normalisation is ours",
+        f"{_TCV}, {_BY_SAMPLE}: 0 is collapsed onto class means, 1 is no class structure",
         span=_SHARE,
     ),
     Metric("nc1", "NC1", "tr(S_W pinv(S_B))/K", PAPYAN, _BY_CLASS, span=_SIZE, log=True),
@@ -164,7 +167,8 @@ _METRICS = (
         "accuracy",
         "accuracy",
         "share of correct predictions on held-out samples",
-        "linear probe or the network's own classifier",
+        "",
+        "of a linear probe or the network's own classifier",
         span=_SHARE,
     ),
     Metric("macro_f1", "macro-F1", "mean over classes of F1 = 2 TP/(predicted + true)", "", span=_SHARE),
@@ -252,19 +256,26 @@ _METRICS = (
         "layer_tcv",
         "relative TCV of the layer's input",
         _RELATIVE,
-        "normalisation is ours",
-        f"z the input of layer l, {_BY_SAMPLE}",
+        "Zangrando et al. 2024; normalisation is ours",
+        f"{_TCV}, z the input of layer l, {_BY_SAMPLE}",
     ),
     _size_of_layer(
         "layer_absolute_tcv", "TCV of the layer's input", _TCV, "Zangrando et al. 2024", "z the input of layer l"
     ),
-    _size_of_layer("distance_to_rank", "distance to rank K", "√(Σ_{j>K} sⱼ²)", "Eckart & Young 1936", of_rows=False),
+    _size_of_layer(
+        "distance_to_rank",
+        "distance to rank K",
+        "√(Σ_{j>K} sⱼ²)",
+        "Eckart & Young 1936",
+        "sⱼ the singular values of Wₗ, K the number of classes or clusters",
+        of_rows=False,
+    ),
     _size_of_layer(
         "certificate_bound",
         "certificate",
         "(‖gₗ‖_F + ‖rₗ‖_F)/λ ≥ distance to rank K",
         _EXACT,
-        "informative below ‖Wₗ‖_F",
+        f"gₗ the part of the gradient from variation within classes, {_RESIDUAL}; informative below ‖Wₗ‖_F",
     ),
     _share_of_layer(
         "certificate_tightness",
@@ -274,13 +285,21 @@ _METRICS = (
         "near 0, the bound says little",
     ),
     _size_of_layer("weight_norm", "norm of the weights", "‖Wₗ‖_F", OURS, of_rows=False),
-    _size_of_layer("tcv_bound", "TCV bound", "(RMS‖dᵢ‖·√TCVₗ + ‖rₗ‖_F)/λ ≥ certificate", _EXACT),
-    _size_of_layer("residual_norm", "stationarity residual", "‖λWₗ + ∇L₀‖_F", "Zangrando et al. 2024"),
+    _size_of_layer(
+        "tcv_bound",
+        "TCV bound",
+        "(RMS‖dᵢ‖·√TCVₗ + ‖rₗ‖_F)/λ ≥ certificate",
+        _EXACT,
+        "dᵢ the gradient of sample i's loss at the layer's output, TCVₗ the total cluster variation of its input, "
+        + _RESIDUAL,
+    ),
+    _size_of_layer("residual_norm", "stationarity residual", "‖λWₗ + ∇L₀‖_F", "Zangrando et al. 2024", _L0),
     Metric(
         "eigenvalue_cosine",
         "eigenvalue-equation cosine",
         "cos(Wₗ, −∇L₀)",
         "Zangrando et al. 2024",
+        f"{_L0}: 1 where the layer is stationary",
         span=(-1.0, 1.0),
         per_layer=True,
     ),
@@ -289,7 +308,7 @@ _METRICS = (
         "eigenvalue-equation ratio",
         "⟨Wₗ, −∇L₀⟩/‖Wₗ‖²",
         "Zangrando et al. 2024",
-        "λ at a stationary point",
+        f"{_L0}: λ at a stationary point",
         per_layer=True,
     ),
     Metric(
@@ -347,7 +366,8 @@ _METRICS = (
         "closed_form_error",
         "distance to the closed form",
         "max |sⱼ − ŝⱼ|/ŝⱼ over the singular values of W_L···W₁ (over yⱼ where ŝⱼ = 0)",
-        "deep linear networks on white inputs, ŝ the optimum for their width; ours",
+        OURS,
+        "of deep linear networks on white inputs, ŝ the optimum for their width",
         span=_SIZE,
         log=True,
         of_rows=False,
