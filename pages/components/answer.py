@@ -144,7 +144,8 @@ def _curves(choice: Choice, look: Theme) -> Chart:
     summary = summarize_strength(choice.frame, choice.metrics, expected_seeds=choice.spec.seeds)
     return strength_chart(
         summary, choice.frame, choice.metrics, choice.experiment.strength_label, theme=look, picked=choice.picked,
-        notes=ceiling_notes(choice.frame), second_axis_label=choice.second_title or None,
+        notes=ceiling_notes(choice.frame),
+        second_axis_label=choice.second_title if choice.second_value is None else None,
     )  # fmt: skip
 
 

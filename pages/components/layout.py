@@ -57,6 +57,9 @@ _STYLE = """
   @media (max-width: 640px) {
     .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
     h1 { padding-bottom: 1.1rem !important; }
+    /* Four maps side by side keep the width at which their numbers can be read, and are moved sideways. */
+    [class*="collapse_maps"]:not([class*="numbers"]) { overflow-x: auto !important; }
+    [class*="collapse_maps"]:not([class*="numbers"]) > * { min-width: 720px; }
   }
   @media (max-width: 900px) {
     [class*="_card"], [data-testid="stLayoutWrapper"]:has(> [class*="_card"]) {

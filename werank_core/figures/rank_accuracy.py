@@ -20,6 +20,7 @@ from werank_core.figures.style import (
     template,
     title_layout,
     top_margin,
+    wrapped,
 )
 from werank_core.figures.summaries import distinct_seconds, newest_values, select_metrics, usable
 from werank_core.vocabulary import MetricKey
@@ -62,9 +63,10 @@ def plot_rank_accuracy(
         return empty_figure(title or f"{names[0]} against {names[1]}", NO_RUNS, theme, HEIGHT)
     found = spearman_by_seed(runs, "rank", "accuracy")
     heading = f"{title}: {association_text(found)}" if title else association_text(found)
+    lines = wrapped(heading, 46)
     layout = {
-        "template": template(theme), "title": title_layout(heading, NOT_ACCURACY), "height": HEIGHT,
-        "margin": MARGIN | {"t": top_margin(heading, NOT_ACCURACY) + 8, "b": 88, "l": 60},
+        "template": template(theme), "title": title_layout(lines, NOT_ACCURACY), "height": HEIGHT,
+        "margin": MARGIN | {"t": top_margin(lines, NOT_ACCURACY) + 8, "b": 88, "l": 60},
         "xaxis": {"title": {"text": ", ".join(filter(None, [names[0], ceiling]))}} | within_span(rank_metric),
         "yaxis": {"title": {"text": names[1]}} | within_span(accuracy_metric),
         "legend": {"title": {"text": strength_label}}, "showlegend": True, "hovermode": "closest",

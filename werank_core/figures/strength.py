@@ -25,6 +25,7 @@ from werank_core.vocabulary import MetricKey, RunState
 
 NOTHING_YET = "Nothing to draw yet: run a sweep, or choose one that has finished runs."
 IN_TRAINING = "In training: the curves appear when the first runs finish."
+_INVISIBLE = {"mode": "markers", "marker": {"opacity": 0}, "hoverinfo": "skip", "showlegend": False}
 _ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 _LEFT_OUT = {
     "num_diverged": "diverged",
@@ -80,10 +81,16 @@ def plot_strength(
     layout = frame | axis.layout(strength_label, theme) | {"hovermode": "x unified", "hoversubplots": "axis"}
     layout["shapes"] = [*layout["shapes"], *_baseline_lines(lines, axis, theme), *_picked_mark(picked, axis, theme)]
     titles = row_titles(metrics, domains, _with_constants(notes or {}, chosen, metrics))
-    layout["annotations"] = [*titles, *_left_out_marks(chosen, axis, theme)]
+    empty = [
+        row
+        for row in range(len(metrics))
+        if all(line.row != row or line.summary["mean"].isna().all() for line in lines)
+    ]
+    layout["annotations"] = [*titles, *_left_out_marks(chosen, axis, theme), *_empty_notes(empty, axis, theme)]
     layout["legend"] = {"title": {"text": second_axis_label or ""}} | placed
     behind = list(theory_traces(theory, metrics, axis, theme))
-    return go.Figure(data=[*behind, *_measured_traces(lines, axis, unnamed=bool(behind))], layout=layout)
+    measured = _measured_traces(lines, axis, unnamed=bool(behind))
+    return go.Figure(data=[*behind, *_held_axes(empty, axis), *measured], layout=layout)
 
 
 def plot_layers_strength(
@@ -175,13 +182,28 @@ def _measured_traces(lines: Sequence[Series], axis: StrengthAxis, unnamed: bool)
         seen.add(line.name)
 
 
+def _held_axes(empty: Sequence[int], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
+    """An invisible point in rows without a mean: Plotly leaves out axes without points, and what hangs on them."""
+    for row in empty:
+        for baseline in [*[False] * bool(axis.positive), *[True] * axis.has_baseline]:
+            yield axis.place(row, baseline) | _INVISIBLE | {"x": [0 if baseline else axis.positive[0]], "y": [0.5]}
+
+
+def _empty_notes(empty: Sequence[int], axis: StrengthAxis, theme: Theme) -> Iterator[dict[str, Any]]:
+    for row in empty:
+        low, high = axis.domains[row]
+        yield {
+            "text": "nothing to draw: undefined, or not recorded", "x": 0.5, "xref": "paper", "y": (low + high) / 2,
+            "yref": "paper", "showarrow": False, "font": {"color": PALETTES[theme].muted},
+        }  # fmt: skip
+
+
 def _undefined_baselines(lines: Sequence[Series], axis: StrengthAxis) -> Iterator[dict[str, Any]]:
     """An invisible point on the strip of rows that are undefined at strength 0: the strip carries the row's numbers."""
     for row in dict.fromkeys(line.row for line in lines):
         means = pd.concat([line.summary for line in lines if line.row == row]).dropna(subset="mean")
         if len(means) and not (means["strength"] == 0).any():
-            quiet = {"mode": "markers", "marker": {"opacity": 0}, "hoverinfo": "skip", "showlegend": False}
-            yield axis.place(row, baseline=True) | quiet | {"x": [0], "y": [means["mean"].iloc[0]]}
+            yield axis.place(row, baseline=True) | _INVISIBLE | {"x": [0], "y": [means["mean"].iloc[0]]}
 
 
 def _baseline_lines(lines: Sequence[Series], axis: StrengthAxis, theme: Theme) -> Iterator[dict[str, Any]]:

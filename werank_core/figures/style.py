@@ -141,7 +141,7 @@ def title_layout(title: str, caption: str = "", theme: Theme = "light") -> dict[
 def top_margin(title: str, caption: str = "") -> int:
     """Pixels that the title and the lines of its caption need above the plot."""
     lines = wrapped(caption).count("<br>") + 1 if caption else 0
-    return 14 + 34 * bool(title) + 17 * lines
+    return 14 + (34 + 20 * title.count("<br>")) * bool(title) + 17 * lines
 
 
 def decade_ticks(values: Iterable[float], most: int = 6) -> dict[str, Any]:
