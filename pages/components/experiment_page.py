@@ -44,7 +44,9 @@ def show_experiment(
         show_heading(experiment.question, sentence, how_to_read)
         row, strip, form = st.container(), st.container(), st.container()
         asked = show_launch(experiment, prefix, data_check, Places(row, form))
-        sweep_id = choose_sweep(experiment, prefix)
+        shown = st.container(gap="xsmall")  # the sweep and its metrics, close together: the picture stays in sight
+        with shown:
+            sweep_id = choose_sweep(experiment, prefix)
         with strip:
             show_live_strip(sweep_id, prefix)
         if sweep_id is not None and (told := _unreadable(sweep_id)):
@@ -53,7 +55,8 @@ def show_experiment(
             if not cached.sweep_count(experiment.name):
                 show_first_run(experiment, prefix)
         else:
-            metrics = _chosen_metrics(experiment, prefix)
+            with shown:
+                metrics = _chosen_metrics(experiment, prefix)
             show_relation(experiment, prefix, asked, sweep_id)
             choice = _view(experiment, prefix, sweep_id, metrics)
             show_data_note(choice.spec.config)

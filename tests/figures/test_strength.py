@@ -198,9 +198,13 @@ def test_nothing_to_draw_says_so(frame: pd.DataFrame) -> None:
 
 
 def test_a_metric_without_values_keeps_its_row_empty() -> None:
-    frame = tidy_frame(["accuracy"])
-    figure = plot_strength(summarize_strength(frame), frame, METRICS)
-    assert {t.yaxis for t in figure.data} == {"y2", "y4"}
+    """Its axes have an invisible point: without one Plotly leaves them out, and hangs the x axis on another row."""
+    for metric, empty in (("accuracy", {"y", "y3"}), ("effective_rank", {"y2", "y4"})):
+        frame = tidy_frame([metric])
+        figure = plot_strength(summarize_strength(frame), frame, METRICS)
+        assert {t.yaxis for t in figure.data if t.marker.opacity == 0} == empty
+        assert {t.yaxis for t in figure.data} == {"y", "y2", "y3", "y4"}
+        assert sum("nothing to draw" in note.text for note in figure.layout.annotations) == 1
 
 
 def test_sparkline_shows_means_in_order() -> None:

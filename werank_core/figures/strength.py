@@ -81,11 +81,8 @@ def plot_strength(
     layout = frame | axis.layout(strength_label, theme) | {"hovermode": "x unified", "hoversubplots": "axis"}
     layout["shapes"] = [*layout["shapes"], *_baseline_lines(lines, axis, theme), *_picked_mark(picked, axis, theme)]
     titles = row_titles(metrics, domains, _with_constants(notes or {}, chosen, metrics))
-    empty = [
-        row
-        for row in range(len(metrics))
-        if all(line.row != row or line.summary["mean"].isna().all() for line in lines)
-    ]
+    drawn = {line.row for line in lines if line.summary["mean"].notna().any()}
+    empty = [row for row in range(len(metrics)) if row not in drawn]
     layout["annotations"] = [*titles, *_left_out_marks(chosen, axis, theme), *_empty_notes(empty, axis, theme)]
     layout["legend"] = {"title": {"text": second_axis_label or ""}} | placed
     behind = list(theory_traces(theory, metrics, axis, theme))
