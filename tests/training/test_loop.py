@@ -1,4 +1,4 @@
-"""The loop around a task: when it records, and the memory that it keeps."""
+"""The loop around a task: when it records."""
 
 from werank_core.training.loop import record_steps
 
