@@ -16,7 +16,6 @@ _SCRIPT = (Path(__file__).parent / "browser.js").read_text(encoding="utf-8")
 _BRIDGE = st.components.v2.component("werank_browser", js=_SCRIPT)
 _KEY, _ZOOMS, _SCOPES = "browser", "browser_zooms", "browser_scopes"
 _AXIS = re.compile(r"[xy]\d{0,2}")
-_MOST_AXES = 24
 
 
 def listen() -> None:

@@ -8,13 +8,13 @@ import math
 import re
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 from pydantic.fields import FieldInfo
 
 from pages.components.plain import plain
-from werank_core.config import ExperimentConfig, title_of
+from werank_core.config import ExperimentConfig, choices, title_of
 from werank_core.experiments import Experiment, Preset
 from werank_core.names import differing_fields, nearest_preset, one_line
 from werank_core.sweeps import SweepSpec
@@ -176,8 +176,8 @@ def _take_over(experiment: Experiment, prefix: str, name: str, field: FieldInfo 
     if len(text) > MOST_CHARACTERS:
         return f"{title} to a text of {len(text):,} characters, which is left out"
     options: Mapping[str, Any] | None = None
-    if typing.get_origin(field.annotation) is Literal:
-        options = {option: option for option in typing.get_args(field.annotation)}
+    if found := choices(field):
+        options = {option: option for option in found}
     elif field.annotation is bool:
         options = _SWITCH
     elif name == "second_axis":

@@ -3,7 +3,7 @@
 import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 from pydantic import ValidationError
@@ -228,8 +228,7 @@ class _Form:
         """Numbers are typed as text: only so everything that a person types arrives, and can be explained."""
         if name == "second_axis":
             return self._axis_box
-        if typing.get_origin(field.annotation) is Literal:
-            options = typing.get_args(field.annotation)
+        if options := choices(field):
             return lambda label, **rest: st.selectbox(label, options, format_func=spelled, **rest)
         if field.annotation is bool:
             return st.toggle

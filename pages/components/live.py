@@ -90,12 +90,6 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def local_time(moment: object) -> str:
-    """A moment in the viewer's time zone, such as 21 Nov 22:10."""
-    local = pd.Timestamp(moment).tz_convert(st.context.timezone or "UTC")  # type: ignore[arg-type]
-    return f"{local:%-d %b %H:%M}"
-
-
 def ago(moment: object) -> str:
     """How long ago a moment in time was."""
     if moment is None or pd.isna(moment):  # type: ignore[call-overload]

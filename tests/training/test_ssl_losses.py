@@ -45,7 +45,7 @@ def test_an_objective_reads_its_own_settings() -> None:
         ),
     ]
     for config, expected in cases:
-        torch.testing.assert_close(objective_of(config, Views((one, two))), expected)
+        torch.testing.assert_close(objective_of(config)(Views((one, two))), expected)
 
 
 def test_every_objective_of_a_config_has_a_loss_and_every_setting_it_reads() -> None:

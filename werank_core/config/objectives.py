@@ -35,6 +35,11 @@ class Objective(Entry):
     directions: bool = False
     shift_invariant: bool = False
 
+    @property
+    def has_target_network(self) -> bool:
+        """Whether a second network follows this one."""
+        return self.target in ("copied", "drawn")
+
 
 class InfoNCESettings(Settings):
     """Of `infonce`."""

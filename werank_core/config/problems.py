@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from werank_core.config.schema import choices
 from werank_core.vocabulary.spelling import spelled
 
 MOST_SHOWN = 60
@@ -130,7 +131,7 @@ def _wrong(detail: Any, field: FieldInfo) -> str:
     if kind in _NO_NUMBER:
         return f": {shown} is not {noun}.{rule}"
     if kind == "literal_error":
-        return f": {_cut(spelled(value))} is not one of {', '.join(map(spelled, get_args(field.annotation)))}."
+        return f": {_cut(spelled(value))} is not one of {', '.join(map(spelled, choices(field)))}."
     if kind == "finite_number":
         return f": {shown} is not a finite number.{rule}"
     if kind in _TOO_SMALL or kind in _TOO_LARGE:

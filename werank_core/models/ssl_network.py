@@ -1,10 +1,14 @@
 """Encoder, projector, predictor and prototypes of the toy self-supervised experiments, written for ONE run."""
 
+from copy import deepcopy
+
+import torch
 from torch import Tensor, nn
 
 from werank_core.config import ToySSLConfig
 from werank_core.config.objectives import OBJECTIVES
-from werank_core.models.mlp import MLP
+from werank_core.models.mlp import MLP, initialize
+from werank_core.streams import Purpose, seeded_generator
 
 
 class SSLNetwork(nn.Module):
@@ -29,3 +33,13 @@ class SSLNetwork(nn.Module):
         representations = self.encoder(x)
         embeddings = self.projector(representations)
         return representations, embeddings, self.predictor(embeddings)
+
+
+def new_networks(config: ToySSLConfig, d_in: int, dtype: torch.dtype) -> tuple[SSLNetwork, SSLNetwork]:
+    """The network of a run's seed and its target: a copy, or one drawn from a stream of its own if it is "drawn"."""
+    network = SSLNetwork(config, d_in).to(dtype)
+    initialize(network, seeded_generator(Purpose.INITIALIZATION, config.model_seed), config.init)
+    target = deepcopy(network)
+    if OBJECTIVES[config.objective].target == "drawn":
+        initialize(target, seeded_generator(Purpose.INITIALIZATION, config.model_seed, 1), config.init)
+    return network, target

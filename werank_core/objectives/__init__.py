@@ -91,7 +91,6 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-@functools.cache
 def settings_read(loss: Loss) -> frozenset[str]:
     """Names that a loss takes by keyword."""
     return frozenset(inspect.signature(loss).parameters)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from werank_core.config import ExperimentConfig
 from werank_core.experiments import code_version, experiment
-from werank_core.names import made_name, short_title
+from werank_core.names import differing_fields, made_name, short_title
 from werank_core.store.errors import StoreError
 from werank_core.store.records import chunks, forget_records
 from werank_core.store.resuming import resume_failed_jobs
@@ -124,9 +124,7 @@ def delete_sweep(store: Store, sweep_id: str) -> int:
 
 def differing(config: ExperimentConfig) -> str:
     """What differs from the experiment's defaults, strength and seeds left out: "objective VICReg, depth 2"."""
-    mine, default = config.effective(), type(config)().model_dump(mode="json")
-    skipped = {"strength", "model_seed", "data_seed"} | config.identity_fields()
-    changed = {name: value for name, value in mine.items() if name not in skipped and value != default[name]}
+    changed = differing_fields(config, type(config)())
     return ", ".join(f"{short_title(config, name)} {spelled(value)}" for name, value in changed.items())
 
 

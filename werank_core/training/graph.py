@@ -62,7 +62,7 @@ class GraphSSL:
         graphs = {id(data.graph): data.graph for data in self.data}
         self.losses = {key: GraphLoss(self.config, graph, networks[0], encoders[0]) for key, graph in graphs.items()}
         parameters, config = self.model.parameters, self.config
-        followed = OBJECTIVES[config.objective].target in ("copied", "drawn")
+        followed = OBJECTIVES[config.objective].has_target_network
         decay = Decay(self._batch.column("weight_decay"), parameters.keys(), coupled=False)
         return Engine(
             self.model,

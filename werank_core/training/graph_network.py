@@ -60,6 +60,7 @@ class GraphLoss:
     def __init__(self, config: GraphConfig, graph: AugmentableGraph, network: GraphNetwork, target: GCNEncoder) -> None:
         self._config, self._graph = config, graph
         self._network, self._target = CallableWith(network), CallableWith(target)
+        self._needs, self._objective_of = OBJECTIVES[config.objective], objective_of(config)
         self._penalised = True
 
     def without_penalty(self) -> "GraphLoss":
@@ -81,17 +82,17 @@ class GraphLoss:
         self, parameters: State, frozen: State, views: Sequence[GraphView], directions: Tensor | None
     ) -> Tensor:
         """Of the head's embeddings; with a predictor, of representations and what the head predicts from them."""
-        config, state = self._config, _laid_out(parameters | frozen, "encoder.")
+        state = _laid_out(parameters | frozen, "encoder.")
         (own_1, out_1), (own_2, out_2) = (self._network(state, view) for view in views)
-        needed, prototypes = OBJECTIVES[config.objective], parameters.get("prototypes.weight")
-        if not needed.predictor:
-            return objective_of(config, Views((out_1, out_2), prototypes=prototypes, directions=directions))
+        prototypes = parameters.get("prototypes.weight")
+        if not self._needs.predictor:
+            return self._objective_of(Views((out_1, out_2), prototypes=prototypes, directions=directions))
         targets = own_1.detach(), own_2.detach()
-        if needed.target in ("copied", "drawn"):
+        if self._needs.has_target_network:
             with torch.no_grad():  # the target's BatchNorm runs in training mode
                 state = _laid_out(frozen, "target.")
                 targets = self._target(state, views[0], under="target."), self._target(state, views[1], under="target.")
-        return objective_of(config, Views((own_1, own_2), (out_1, out_2), targets, prototypes, directions))
+        return self._objective_of(Views((own_1, own_2), (out_1, out_2), targets, prototypes, directions))
 
     def _penalty(self, parameters: State) -> Tensor:
         convolutions = [parameters[f"encoder.convolutions.{layer}.weight"] for layer in range(self._config.depth)]

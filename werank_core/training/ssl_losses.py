@@ -4,7 +4,7 @@ For one run or with a run axis in front.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,11 +28,11 @@ def penalty_of(config: Any, encoder: Sequence[Tensor], head: Sequence[Tensor]) -
     return total + total_penalty(head, config.penalty, (1.0,) * len(head), config.gram)
 
 
-def objective_of(config: Any, views: Views) -> Tensor:
-    """The objective of a config with its settings, `(...)`."""
+def objective_of(config: Any) -> Callable[[Views], Tensor]:
+    """The objective of a config with its settings: views -> `(...)`."""
     loss = LOSSES[config.objective]
     settings = {n: value for n, value in config.settings_of("objective").items() if n in settings_read(loss)}
-    return loss(views, **settings)
+    return partial(loss, **settings)
 
 
 def target_decay(config: Any) -> Schedule:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from werank_core.augmentations import augmented_dimensions, noisy_views
 from werank_core.config import ToySSLConfig
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.datasets.images import LabelledSplit, load_digits
 from werank_core.datasets.synthetic import make_gaussian, make_mixture
 from werank_core.metrics.collapse import cluster_labels
@@ -15,7 +16,7 @@ from werank_core.metrics.rank import evaluation_rows
 from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training.draws import SeedStream, sent
-from werank_core.training.stacked import distinct, per_run
+from werank_core.training.stacked import State, distinct, per_run
 
 
 def make_split(config: ToySSLConfig, seed: int) -> LabelledSplit:
@@ -82,18 +83,23 @@ class ToyData:
         noise = drawn.to(self._device, self._dtype)[self._of_run]
         return noisy_views(self.test_rows, noise, self._scale, self._mask), noise
 
-    def directions(self) -> Tensor:
-        """New random directions `(R, D, M)` in the space of embeddings, the same for the runs of a seed."""
+    def directions(self) -> State:
+        """New random "directions" `(R, D, M)` in the space of embeddings, the same for the runs of a seed.
+
+        Nothing for an objective that wants none.
+        """
         return self._directions([stream.generator for stream in self.streams])
 
-    def held_out_directions(self) -> Tensor:
+    def held_out_directions(self) -> State:
         """Directions for records, every time the same."""
         return self._directions([seeded_generator(Purpose.DIRECTIONS, seed) for seed in self._data_seeds])
 
-    def _directions(self, generators: Sequence[torch.Generator]) -> Tensor:
+    def _directions(self, generators: Sequence[torch.Generator]) -> State:
+        if not OBJECTIVES[self.config.objective].directions:
+            return {}
         shape = self.config.width, self.config.settings_of("objective")["num_directions"]
         drawn = torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
-        return sent(drawn, self._device, self._dtype)[self._of_run]
+        return {"directions": sent(drawn, self._device, self._dtype)[self._of_run]}
 
     def evaluated(self, part: str) -> Tensor:
         """A part of every run's split, `(R, M, ...)`, at most `evaluation_rows` rows of it, chosen by the data seed."""

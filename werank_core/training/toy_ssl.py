@@ -6,10 +6,8 @@ from torch import Tensor
 from werank_core.config import ToySSLConfig
 from werank_core.config.objectives import OBJECTIVES
 from werank_core.metrics.sensitivity import response_sensitivity
-from werank_core.models.mlp import initialize
-from werank_core.models.ssl_network import SSLNetwork
+from werank_core.models.ssl_network import new_networks
 from werank_core.objectives import Views
-from werank_core.streams import Purpose, seeded_generator
 from werank_core.sweeps import RunBatch
 from werank_core.training import loop, ssl_measures
 from werank_core.training.checkpoints import Tree
@@ -40,8 +38,9 @@ class ToySSL:
         self.config: ToySSLConfig = batch.config
         self.num_steps = self.config.num_steps
         self.data = ToyData(batch, device, dtype)
-        self._needs = OBJECTIVES[self.config.objective]
-        self.model = self._new_model(batch, device, dtype)
+        self._needs, self._objective_of = OBJECTIVES[self.config.objective], objective_of(self.config)
+        networks, targets = zip(*(new_networks(c, self.data.rows.shape[2], dtype) for c in batch.configs), strict=True)
+        self.model, target = StackedModel(networks, device), StackedModel(targets, device)
         self._strengths, self._decays = (
             torch.tensor(batch.column(name), device=device, dtype=dtype) for name in ("strength", "weight_decay")
         )
@@ -51,20 +50,9 @@ class ToySSL:
             make_optimizer(batch, self.model.parameters, decay),
             [self._loss] * len(batch),
             runs_at_once(self._run_numbers(), self._strengths, STEP_NUMBERS),
-            target=self._new_target(batch, device, dtype),
+            target=target.parameters if self._needs.has_target_network else None,
             decay=target_decay(self.config),
         )
-
-    def _new_model(self, batch: RunBatch, device: str, dtype: torch.dtype, *which: int) -> StackedModel:
-        modules = [SSLNetwork(self.config, self.data.rows.shape[2]).to(dtype) for _ in batch.runs]
-        for module, config in zip(modules, batch.configs, strict=True):
-            initialize(module, seeded_generator(Purpose.INITIALIZATION, config.model_seed, *which), config.init)
-        return StackedModel(modules, device)
-
-    def _new_target(self, batch: RunBatch, device: str, dtype: torch.dtype) -> State | None:
-        if self._needs.target == "drawn":
-            return self._new_model(batch, device, dtype, 1).parameters
-        return self.model.parameters if self._needs.target == "copied" else None
 
     def _run_numbers(self) -> int:
         """Numbers at work in a step of one run: views, activations and gradients, similarities, what Adam holds."""
@@ -87,10 +75,7 @@ class ToySSL:
 
     def inputs(self) -> Inputs:
         """The next two views, and the strengths."""
-        drawn = {"views": self.data.views(), "strength": self._strengths}
-        if self._needs.directions:
-            drawn["directions"] = self.data.directions()
-        return of_runs(drawn)
+        return of_runs({"views": self.data.views(), "strength": self._strengths} | self.data.directions())
 
     def _loss(self, parameters: State, frozen: State, inputs: State) -> State:
         """L_ssl + α Σ w_l penalty(W_l) and its parts, each `(R,)`; views `(R, 2, B, d)`.
@@ -113,12 +98,12 @@ class ToySSL:
     def _objective(self, parameters: State, frozen: State, inputs: State) -> Tensor:
         _, embeddings, predictions = self._outputs(parameters, inputs["views"])
         targets = embeddings.detach()
-        if self._needs.target in ("copied", "drawn"):
+        if self._needs.has_target_network:
             with torch.no_grad():
                 targets = self._outputs(frozen, inputs["views"], under="target.")[1]
         own, predicted, aims = ((both[:, 0], both[:, 1]) for both in (embeddings, predictions, targets))
         prototypes, directions = parameters.get("prototypes.weight"), inputs.get("directions")
-        return objective_of(self.config, Views(own, predicted, aims, prototypes, directions))
+        return self._objective_of(Views(own, predicted, aims, prototypes, directions))
 
     # -- measuring ----------------------------------------------------------------------------------------------
 
@@ -127,9 +112,7 @@ class ToySSL:
         """Of held-out rows: loss on views of them, rank, collapse, response; the probe at the start and the end."""
         views, noise = self.data.held_out_views()
         inputs = {"views": views[..., : self.data.batch_size, :], "strength": self._strengths}
-        if self._needs.directions:
-            inputs["directions"] = self.data.held_out_directions()
-        losses = self.engine.losses(of_runs(inputs))
+        losses = self.engine.losses(of_runs(inputs | self.data.held_out_directions()))
         loss = losses["loss"] + self._decays / 2 * squared_norm(self.model.parameters)
         representations, embeddings = self._measured(self.data.test_rows)
         spectra, ranks = ssl_measures.representation_measures(representations, embeddings)

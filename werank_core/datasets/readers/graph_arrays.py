@@ -1,7 +1,7 @@
 """Graphs in NumPy's files, whatever the arrays are called: CSR parts, edge lists, dense matrices, SciPy's own files."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -12,9 +12,15 @@ from scipy import sparse
 
 from werank_core.datasets.errors import GraphError
 from werank_core.datasets.readers.files import Brought
-from werank_core.datasets.readers.limits import MOST_FEATURES, MOST_NODES
 from werank_core.datasets.readers.npz import Header, array_headers, read_arrays
 from werank_core.datasets.readers.parts import Edges, Part
+from werank_core.datasets.readers.sparse_parts import (
+    Arrays,
+    check_places,
+    numbers_of,
+    sparse_matrix,
+    whole_numbers,
+)  # fmt: skip
 
 _LINKS = ("edges", "edgeindex", "edgeindices", "edgelist", "links")
 _ADJACENCY = ("adj", "adjacency", "adjmatrix", "adjacencymatrix", "a", "graph", "network", *_LINKS)
@@ -25,8 +31,6 @@ _SOURCE, _TARGET = ("source", "src", "row", "senders"), ("target", "dst", "col",
 _MASKS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 _PART = re.compile(r"^(.*?)[._]?(data|indices|indptr|shape|format|row|col)$")
 _WEIGHTS = ("edgeweight", "edgeweights", "edgeattr", "weights", "weight", "edgefeatures")
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 def _plain(name: str) -> str:
@@ -122,97 +126,6 @@ def _names_features(file: str) -> bool:
     return bool(re.search(r"feat|attr", PurePath(file).stem.casefold()))
 
 
-def sparse_matrix(parts: Arrays, called: str) -> sparse.csr_array[Any]:
-    """A matrix from its CSR, CSC or COO parts, checked before SciPy sees it.
-
-    Raises: GraphError: parts that do not fit together.
-    """
-    shape = _shape(parts, called)
-    kind = _text(parts["format"]) if "format" in parts else "csr"
-    if "data" in parts:
-        parts = {**parts, "data": _numbers(parts["data"], f"data of {called}")}
-    if "row" in parts and "col" in parts:
-        row, col = whole_numbers(parts["row"], f"row of {called}"), whole_numbers(parts["col"], f"col of {called}")
-        _check_places(row, shape[0], f"row of {called}")
-        _check_places(col, shape[1], f"col of {called}")
-        data = parts.get("data", np.ones(len(row), np.float32))
-        if not len(row) == len(col) == len(data):
-            raise GraphError(f"row, col and data of {called} differ in length.")
-        return sparse.csr_array(sparse.coo_array((data, (row, col)), shape=shape))
-    if kind not in ("csr", "csc"):
-        raise GraphError(f"{called} is saved as {kind!r}: convert it with tocsr() first.")
-    indptr, indices = (whole_numbers(parts[name], f"{name} of {called}") for name in ("indptr", "indices"))
-    lines, width = shape if kind == "csr" else shape[::-1]
-    if len(indptr) != lines + 1 or indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
-        raise GraphError(
-            f"indptr of {called} is not that of a {kind.upper()} matrix: it starts at 0, never falls, ends at the "
-            "length of indices and has one entry more than there are rows."
-        )
-    _check_places(indices, width, f"indices of {called}")
-    data = parts.get("data", np.ones(len(indices), np.float32))
-    if data.shape != indices.shape:
-        raise GraphError(f"data and indices of {called} have shapes {data.shape} and {indices.shape}.")
-    made = (sparse.csr_array if kind == "csr" else sparse.csc_array)((data, indices, indptr), shape=shape)
-    return sparse.csr_array(made)
-
-
-def _text(array: NDArray[Any]) -> str:
-    """The text in an array of one, as SciPy keeps a matrix's format."""
-    return str(array.astype("U").reshape(-1)[0]) if array.size == 1 else str(array.shape)
-
-
-def _numbers(values: NDArray[Any], called: str) -> NDArray[Any]:
-    """Numbers of a kind that SciPy takes."""
-    if values.dtype.kind not in "biufc":
-        raise GraphError(f"{called} is of kind {values.dtype}; numbers are needed.")
-    return values.astype(np.float32) if values.dtype == np.float16 else values
-
-
-def _shape(parts: Arrays, called: str) -> tuple[int, int]:
-    if "shape" in parts:
-        sizes = whole_numbers(parts["shape"], f"shape of {called}")
-        if len(sizes) != 2 or sizes.min() < 0:
-            raise GraphError(f"shape of {called} is {parts['shape'].tolist()}; two sizes are needed.")
-        shape = int(sizes[0]), int(sizes[1])
-    else:
-        indptr = parts["indptr"]
-        if indptr.ndim != 1 or indptr.size < 2:
-            raise GraphError(f"indptr of {called} has shape {indptr.shape}; a row of numbers is needed.")
-        # without a shape it is an adjacency matrix, and square
-        shape = len(indptr) - 1, len(indptr) - 1
-    if shape[0] > MOST_NODES or shape[1] > max(MOST_FEATURES, MOST_NODES):
-        raise GraphError(
-            f"{called} says it has {shape[0]:,} rows and {shape[1]:,} columns; at most {MOST_NODES:,} nodes and "
-            f"{MOST_FEATURES:,} features are possible."
-        )
-    return shape
-
-
-def whole_numbers(values: NDArray[Any], called: str) -> NDArray[np.int64]:
-    """A row of whole numbers as int64; floats are taken where they are whole.
-
-    Raises: GraphError: another shape, or something that is no whole number.
-    """
-    if values.ndim != 1:
-        raise GraphError(f"{called} has shape {values.shape}; a row of whole numbers is needed.")
-    if values.dtype.kind in "iu":
-        if values.dtype.kind == "u" and values.size and int(values.max()) > np.iinfo(np.int64).max:
-            raise GraphError(f"{called} holds {int(values.max())}, which is no node number.")
-        return values.astype(np.int64)
-    if values.dtype.kind == "b" or values.dtype.kind not in "f":
-        raise GraphError(f"{called} is of kind {values.dtype}; whole numbers are needed.")
-    if not (np.isfinite(values).all() and (values == np.round(values)).all() and (np.abs(values) < 2**53).all()):
-        odd = values[~(np.isfinite(values) & (values == np.round(values)))]
-        raise GraphError(f"{called} holds {odd[0] if odd.size else values.max()}; whole numbers are needed.")
-    return values.astype(np.int64)
-
-
-def _check_places(places: NDArray[np.int64], size: int, called: str) -> None:
-    if places.size and (places.min() < 0 or places.max() >= size):
-        worst = places.min() if places.min() < 0 else places.max()
-        raise GraphError(f"{called} holds {worst}; numbers from 0 to {size - 1} are needed.")
-
-
 def _take_adjacency(matrix: sparse.csr_array[Any], part: Part) -> None:
     if matrix.shape[0] != matrix.shape[1]:
         raise GraphError(f"the adjacency matrix has shape {matrix.shape}; it must be square.")
@@ -267,7 +180,7 @@ def _take_links(array: NDArray[Any], name: str, part: Part) -> None:
         return
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         raise GraphError(f"{name} in {part.file} holds something else than numbers: 0 for no link, 1 for one.")
-    _take_adjacency(sparse.csr_array(_numbers(array, name)), part)
+    _take_adjacency(sparse.csr_array(numbers_of(array, name)), part)
 
 
 def _take_by_shape(array: NDArray[Any], part: Part) -> None:
@@ -291,7 +204,7 @@ def _take_masks(contents: _Contents, arrays: Arrays, part: Part) -> None:
             if not size:
                 raise GraphError(f"{member} in {contents.file} lists nodes, but nothing in the file says how many.")
             rows = whole_numbers(values.reshape(-1), f"{member} in {contents.file}")
-            _check_places(rows, size, f"{member} in {contents.file}")
+            check_places(rows, size, f"{member} in {contents.file}")
             mask = np.zeros(size, bool)
             mask[rows] = True
         elif values.dtype.kind == "b" or (values.dtype.kind in "iuf" and set(np.unique(values)) <= {0, 1}):

@@ -16,10 +16,10 @@ from werank_core.datasets.graph_data import (
     symmetric_adjacency,
 )
 from werank_core.datasets.readers.features import FeatureChoice, graph_features
-from werank_core.datasets.readers.graph_arrays import whole_numbers
 from werank_core.datasets.readers.labels import classes_of
 from werank_core.datasets.readers.limits import MOST_NODES
 from werank_core.datasets.readers.parts import Edges, Part, text_ids, without_first_column
+from werank_core.datasets.readers.sparse_parts import whole_numbers
 from werank_core.datasets.readers.tables import guessed_note
 
 
