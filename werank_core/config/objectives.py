@@ -3,13 +3,16 @@
 The losses stand in `werank_core/objectives`, under the same names.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from werank_core.config.choices import Catalogue, Entry, Settings
 from werank_core.config.schema import setting
 
 Target = Literal["none", "copied", "drawn", "stopped"]
+RowNumbers = Callable[[Mapping[str, Any], int], int]
+"""(settings, rows) -> numbers that the loss holds for a row of both views, besides its embeddings."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Objective(Entry):
             may be all a bias does: in the last layer, and in any other for a unit whose activation is on one side for
             all rows. Its gradient is 0 then, and Adam makes full steps of the rounding of it. Networks of these
             objectives have no biases.
+        row_numbers: memory that the loss takes while it is differentiated.
     """
 
     target: Target = "none"
@@ -34,6 +38,7 @@ class Objective(Entry):
     prototypes: bool = False
     directions: bool = False
     shift_invariant: bool = False
+    row_numbers: RowNumbers = lambda settings, rows: 0
 
     @property
     def has_target_network(self) -> bool:
@@ -115,8 +120,10 @@ class SIGRegSettings(WeakSIGRegSettings):
 
 OBJECTIVES = Catalogue(
     "objective",
-    Objective("infonce", "InfoNCE", InfoNCESettings),
-    Objective("grace", "GRACE", GRACESettings),
+    # products with all rows, and their softmax in both directions
+    Objective("infonce", "InfoNCE", InfoNCESettings, row_numbers=lambda settings, rows: 3 * rows),
+    # a block of 1,024 similarities to the rows of both views, forward and backward
+    Objective("grace", "GRACE", GRACESettings, row_numbers=lambda settings, rows: 4 * 1024),
     Objective("byol", "BYOL", BYOLSettings, target="copied", predictor=True),
     Objective("bgrl", "BGRL", BGRLSettings, target="drawn", predictor=True),
     Objective("simsiam", "SimSiam", target="stopped", predictor=True),
@@ -124,5 +131,12 @@ OBJECTIVES = Catalogue(
     Objective("vicreg", "VICReg", VICRegSettings, shift_invariant=True),
     Objective("barlow_twins", "Barlow Twins", BarlowTwinsSettings, shift_invariant=True),
     Objective("weak_sigreg", "Weak-SIGReg", WeakSIGRegSettings, shift_invariant=True),
-    Objective("sigreg", "SIGReg", SIGRegSettings, directions=True),
+    # in both views, at 17 frequencies, the angle along every direction for cosine and sine each
+    Objective(
+        "sigreg",
+        "SIGReg",
+        SIGRegSettings,
+        directions=True,
+        row_numbers=lambda settings, rows: 2 * 17 * 2 * settings["num_directions"],
+    ),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from werank_core.config.graph import GraphConfig
+from werank_core.config.objectives import OBJECTIVES
 from werank_core.datasets.errors import GraphError
 from werank_core.datasets.facts import graph_facts
 from werank_core.datasets.graph_catalogue import CATALOGUE
@@ -16,16 +17,15 @@ FLOAT = 4
 
 
 def run_bytes(
-    num_nodes: int, num_features: int, widths: Sequence[int], head_width: int, *, similarities: bool = False
+    num_nodes: int, num_features: int, widths: Sequence[int], head_width: int, *, row_numbers: int = 0
 ) -> int:
     """Memory one run needs while it takes a step.
 
     Activations of both views: about five arrays a layer for the online network (product, propagated, normalised,
     activated and one gradient in flight), three for the target, four a head layer; six copies of the weights
-    (parameter, gradient, two moments, target, one temporary). `similarities`: also a block of 1,024 similarities
-    against all nodes of both views, forward and backward (GRACE).
+    (parameter, gradient, two moments, target, one temporary). `row_numbers`: what the objective holds for a node.
     """
-    per_node = 2 * (8 * sum(widths) + 4 * (head_width + widths[-1])) + (4 * 1024 if similarities else 0)
+    per_node = 2 * (8 * sum(widths) + 4 * (head_width + widths[-1])) + row_numbers
     weights = sum(a * b for a, b in pairwise([num_features, *widths])) + 2 * widths[-1] * head_width
     return FLOAT * (num_nodes * per_node + 6 * weights)
 
@@ -52,8 +52,8 @@ def graph_size(dataset: str, root: Path, own_name: str = "") -> tuple[int, int, 
 
 def config_run_bytes(config: GraphConfig, num_nodes: int, num_features: int) -> int:
     """`run_bytes` of a config's networks and objective."""
-    similarities = config.objective == "grace"
-    return run_bytes(num_nodes, num_features, config.widths, config.head_width, similarities=similarities)
+    held = OBJECTIVES[config.objective].row_numbers(config.settings_of("objective"), num_nodes)
+    return run_bytes(num_nodes, num_features, config.widths, config.head_width, row_numbers=held)
 
 
 def needed_bytes(config: GraphConfig, root: Path) -> int:
